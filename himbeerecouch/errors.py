@@ -1,0 +1,145 @@
+"""All errors of himbeerecouch, in one tree.
+
+An error's docstring is what the operator is told; ``str()`` of an instance puts the facts into it.  The branches are
+split by what the caller does next: try again, reject one thing and go on, or stop.
+"""
+
+from __future__ import annotations
+
+
+class HimbeerecouchError(Exception):
+    """Something in himbeerecouch went wrong."""
+
+
+# --- the operator has to mend something; the daemon goes on and looks again -------------------------------------------
+
+
+class ServerFileError(HimbeerecouchError):
+    """The server file can't be used: put one line into it, the URL of the CouchDB server."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(
+            f"server file {path}: {reason}. Put one line into it, the URL of the CouchDB server, "
+            "such as http://server.name:5984"
+        )
+
+
+# --- one document is refused, all others go on -----------------------------------------------------------------------
+
+
+class DocumentError(HimbeerecouchError):
+    """A document can't be used: mend it and save it again."""
+
+    def __init__(self, document_id: str, reason: str) -> None:
+        self.document_id = document_id
+        self.reason = reason
+        super().__init__(f"document {document_id!r}: {reason}")
+
+
+# --- CouchDB ----------------------------------------------------------------------------------------------------------
+
+
+class CouchError(HimbeerecouchError):
+    """CouchDB did not do what it was asked to do."""
+
+    def __init__(self, what: str, *, status: int | None = None, reason: str = "") -> None:
+        self.what = what
+        self.status = status
+        self.reason = reason
+        answer = f" ({status}{' ' + reason if reason else ''})" if status is not None else ""
+        super().__init__(f"{what}{answer or (': ' + reason if reason else '')}")
+
+
+class Unavailable(CouchError):
+    """The server can't be reached, or does not answer as CouchDB does.  It is tried again, less and less often."""
+
+    def __init__(
+        self, what: str, *, status: int | None = None, reason: str = "", retry_after_s: float | None = None
+    ) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(what, status=status, reason=reason)
+
+
+class Untrusted(Unavailable):
+    """The server's certificate is not trusted (expired, another host's, an unknown CA).  Nothing was sent to it."""
+
+
+class BadAnswer(Unavailable):
+    """The answer is incomplete, or is no CouchDB answer.  It is dropped, and the request is made again."""
+
+
+class AnswerTooLarge(CouchError):
+    """The answer is larger than what is taken.  The caller asks for less at a time."""
+
+    def __init__(self, what: str, *, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        super().__init__(what, reason=f"the answer has more than {limit_bytes} bytes")
+
+
+class LoginRefused(CouchError):
+    """The server does not know this user with this password.  Enrol the Pi, or mend its password."""
+
+
+class LoginLocked(LoginRefused):
+    """The server has locked the account after several wrong passwords.  It opens again by itself."""
+
+
+class Forbidden(CouchError):
+    """This user may not do that.  Add the Pi, or a role of it, to the database's _security."""
+
+
+class NotFound(CouchError):
+    """The database or the document does not exist."""
+
+
+class Conflict(CouchError):
+    """The document has been changed by somebody else in the meantime.  The caller reads it again."""
+
+
+class BadRequest(CouchError):
+    """The server did not understand the request: asking again in the same words won't help."""
+
+
+# --- discovery --------------------------------------------------------------------------------------------------------
+
+
+class DatagramError(HimbeerecouchError):
+    """A datagram is not one of discovery's.  It is dropped and counted."""
+
+
+class NobodyAnswered(HimbeerecouchError):
+    """No Pi that waits to be enrolled answered on this network."""
+
+    def __init__(self, enrolled: tuple[int, ...] = ()) -> None:
+        self.enrolled = enrolled
+        also = f"; enrolled already: {', '.join(map(str, enrolled))}" if enrolled else ""
+        super().__init__(f"no Raspberry Pi that waits to be enrolled answered{also}")
+
+
+class SeveralAnswered(HimbeerecouchError):
+    """More than one Pi waits to be enrolled, and it is not clear which one is meant."""
+
+    def __init__(self, mac_ids: tuple[int, ...]) -> None:
+        self.mac_ids = mac_ids
+        super().__init__(
+            f"several Raspberry Pis wait to be enrolled: {', '.join(map(str, mac_ids))}. "
+            "Use himbeerecouch.probe() to have them all"
+        )
+
+
+# --- the state folder -------------------------------------------------------------------------------------------------
+
+
+class StateError(HimbeerecouchError):
+    """The state folder can't be used."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"state folder {path}: {reason}")
+
+
+class StateLocked(StateError):
+    """Another daemon of this Pi runs on this state folder.  Stop that one first."""

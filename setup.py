@@ -1,0 +1,43 @@
+"""What the package needs and installs; the tools' settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+setup(
+    name="himbeerecouch",
+    version="1.0.0.dev0",
+    description="Runs Python programs on Raspberry Pis by way of documents in a CouchDB database",
+    long_description=Path(__file__).with_name("README.rst").read_text(encoding="utf-8"),
+    long_description_content_type="text/x-rst",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    # twisted.plugins is a namespace that Twisted owns: only the one module is added to it, and never an __init__.py.
+    packages=["himbeerecouch", "himbeerecouch.embedded", "twisted.plugins"],
+    package_data={"himbeerecouch": ["py.typed"]},
+    install_requires=["Twisted[tls]>=24.7", "treq>=24.9", "service_identity>=24.1", "attrs>=23.1"],
+    extras_require={
+        "gpio": ["RPi.GPIO"],
+        "gpio5": ["rpi-lgpio"],
+        "embedded": ["quickjs"],
+        "dev": [
+            "build",
+            "coverage[toml]>=7.10",
+            "mypy",
+            "mypy-zope",
+            "quickjs",
+            "ruff",
+            "setuptools>=77",
+            "supervisor",
+            "types-setuptools",
+        ],
+    },
+    classifiers=[
+        "Framework :: Twisted",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering",
+        "Topic :: System :: Distributed Computing",
+    ],
+)
