@@ -3,10 +3,16 @@
 from twisted.application.service import ServiceMaker
 
 daemon = ServiceMaker(
-    "himbeerecouch", "himbeerecouch.tap", "Runs the programs that a CouchDB database has for this machine", "himbeerecouch"
+    "himbeerecouch",
+    "himbeerecouch.tap",
+    "Runs the programs that a CouchDB database has for this machine",
+    "himbeerecouch",
 )
 probe = ServiceMaker(
-    "himbeerecouch-probe", "himbeerecouch.probe_tap", "Asks which Raspberry Pis are on this network", "himbeerecouch-probe"
+    "himbeerecouch-probe",
+    "himbeerecouch.probe_tap",
+    "Asks which Raspberry Pis are on this network",
+    "himbeerecouch-probe",
 )
 embedded = ServiceMaker(
     "himbeerecouch-embedded",

@@ -1,0 +1,75 @@
+"""What the database has for this Pi, folded from the feed row by row.  Pure."""
+
+from __future__ import annotations
+
+from attrs import define, field, frozen
+
+from himbeerecouch import documents
+from himbeerecouch.errors import DocumentError
+from himbeerecouch.model import Command, Exports, Json, Program, Row
+
+
+@frozen
+class Refusal:
+    """A command document that can't be run, and is to be told so."""
+
+    document: Json = field(hash=False, repr=False)
+    reason: str
+
+
+@frozen
+class Gone:
+    """The document is deleted, or no longer asks anything of this Pi."""
+
+    id: str
+
+
+@define
+class Catalogue:
+    """All that is in use or has been refused, by document id."""
+
+    mac_id: int
+    max_source_bytes: int
+    programs: dict[str, Program] = field(factory=dict)
+    exports: dict[str, Exports] = field(factory=dict)
+    rejected: dict[str, str] = field(factory=dict)
+
+    def ids(self) -> set[str]:
+        """Every document whose change has to be heard of, whatever it changes to."""
+        return {*self.programs, *self.exports, *self.rejected}
+
+    def fold(self, row: Row) -> Command | Refusal | Gone | None:
+        """Take one row in; return what it means to the commands, None where it is about programs."""
+        if row.too_large:
+            self._reject(row.id, "it is too large to be read")
+            return None
+        if row.deleted or row.document is None:
+            self.forget(row.id)
+            return Gone(row.id)
+        try:
+            reading = documents.read(row.document, self.mac_id, max_source_bytes=self.max_source_bytes)
+        except DocumentError as error:
+            if documents.is_command(row.document, self.mac_id):
+                self.forget(row.id)
+                return Refusal(row.document, error.reason)
+            self._reject(row.id, error.reason)
+            return None
+        self.forget(row.id)
+        if reading.program is not None:
+            self.programs[row.id] = reading.program
+        if reading.exports is not None:
+            self.exports[row.id] = reading.exports
+        if reading.command is not None:
+            return reading.command
+        return None if row.id in self.ids() else Gone(row.id)
+
+    def forget(self, id: str) -> None:
+        """The document ``id`` is nothing to this Pi any more."""
+        for known in (self.programs, self.exports, self.rejected):
+            known.pop(id, None)
+
+    def _reject(self, id: str, reason: str) -> None:
+        # What it exported before stays, as with a global module that does not compile: the programs that use it did
+        # nothing wrong.
+        self.programs.pop(id, None)
+        self.rejected[id] = reason
