@@ -143,3 +143,19 @@ class StateError(HimbeerecouchError):
 
 class StateLocked(StateError):
     """Another daemon of this Pi runs on this state folder.  Stop that one first."""
+
+
+# --- who this Pi is ---------------------------------------------------------------------------------------------------
+
+
+class IdentityUnknown(HimbeerecouchError):
+    """This machine has no network interface to take the MacID from.  Give --mac-id or --interface."""
+
+
+class PasswordFileError(HimbeerecouchError):
+    """The password file can't be used: put one line into it, the password of this Pi."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"password file {path}: {reason}. Put one line into it, the password of this Pi")
