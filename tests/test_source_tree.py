@@ -1,0 +1,48 @@
+"""Python files become a program document."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from himbeerecouch.source_tree import read_program
+
+
+class ReadProgramTests(SynchronousTestCase):
+    def tree(self, **files: str) -> Path:
+        folder = Path(self.mktemp()) / "tree"
+        for name, source in files.items():
+            path = folder / name.replace("__slash__", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_suffix(".py").write_text(source, encoding="utf-8")
+        return folder
+
+    def test_file(self) -> None:
+        """A file is ``code``, and its name that of the program."""
+        folder = self.tree(blink="x = 'ü'")
+        self.assertEqual(read_program(folder / "blink.py", 5), {"type": 5, "name": "blink", "code": "x = 'ü'"})
+
+    def test_folder(self) -> None:
+        """A folder is ``main.py`` and its modules, packages included; ``global/`` has the global modules."""
+        folder = self.tree(
+            main="m", helper="h", pkg__slash____init__="p", pkg__slash__sub="s", global__slash__sensors="g"
+        )
+        (folder / "__pycache__").mkdir()
+        (folder / "__pycache__" / "main.py").write_text("never")
+        self.assertEqual(
+            read_program(folder, 5),
+            {
+                "type": 5,
+                "name": "tree",
+                "code": "m",
+                "modules": {"helper": "h", "pkg": "p", "pkg.sub": "s"},
+                "global_modules": {"sensors": "g"},
+            },
+        )
+
+    def test_global_modules_alone(self) -> None:
+        """A folder without ``main.py`` makes a document that runs nothing."""
+        self.assertEqual(
+            read_program(self.tree(global__slash__a="A"), 5), {"type": 5, "name": "tree", "global_modules": {"a": "A"}}
+        )
