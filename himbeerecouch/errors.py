@@ -26,6 +26,15 @@ class ServerFileError(HimbeerecouchError):
         )
 
 
+class CaFileError(HimbeerecouchError):
+    """The file of --ca-file can't be used: give one with the PEM certificates of your own CA."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"CA file {path}: {reason}. Give one with the PEM certificates of your own CA")
+
+
 # --- one document is refused, all others go on -----------------------------------------------------------------------
 
 
@@ -70,6 +79,10 @@ class BadAnswer(Unavailable):
     """The answer is incomplete, or is no CouchDB answer.  It is dropped, and the request is made again."""
 
 
+class TooSlow(Unavailable):
+    """The server did not answer in time.  It is tried again, asking for less at a time where that is possible."""
+
+
 class AnswerTooLarge(CouchError):
     """The answer is larger than what is taken.  The caller asks for less at a time."""
 
@@ -78,8 +91,22 @@ class AnswerTooLarge(CouchError):
         super().__init__(what, reason=f"the answer has more than {limit_bytes} bytes")
 
 
+class AnswerTooDeep(AnswerTooLarge):
+    """The answer is nested too deeply, or has a number of thousands of digits.  The caller asks for less at a time."""
+
+    def __init__(self, what: str, *, reason: str) -> None:
+        self.limit_bytes = 0
+        CouchError.__init__(self, what, reason=reason)
+
+
 class LoginRefused(CouchError):
     """The server does not know this user with this password.  Enrol the Pi, or mend its password."""
+
+    def __init__(
+        self, what: str, *, status: int | None = None, reason: str = "", retry_after_s: float | None = None
+    ) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(what, status=status, reason=reason)
 
 
 class LoginLocked(LoginRefused):
