@@ -145,6 +145,14 @@ class NobodyAnswered(HimbeerecouchError):
         super().__init__(f"no Raspberry Pi that waits to be enrolled answered{also}")
 
 
+class NobodyAsked(HimbeerecouchError):
+    """Nobody has looked for Pis on this network within the time given."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        super().__init__(f"nobody on this network has asked for Raspberry Pis within {timeout_s:g} s")
+
+
 class SeveralAnswered(HimbeerecouchError):
     """More than one Pi waits to be enrolled, and it is not clear which one is meant."""
 
