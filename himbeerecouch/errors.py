@@ -47,6 +47,10 @@ class DocumentError(HimbeerecouchError):
         super().__init__(f"document {document_id!r}: {reason}")
 
 
+class ProgramError(HimbeerecouchError):
+    """A program can't be started as it stands: it lacks its module main, or the function main() in it."""
+
+
 # --- CouchDB ----------------------------------------------------------------------------------------------------------
 
 
