@@ -75,6 +75,10 @@ class Unavailable(CouchError):
         super().__init__(what, status=status, reason=reason)
 
 
+class Unreachable(Unavailable):
+    """There is no connection to the server: is its address right, is it up, is the network?  Nothing was sent to it."""
+
+
 class Untrusted(Unavailable):
     """The server's certificate is not trusted (expired, another host's, an unknown CA).  Nothing was sent to it."""
 
