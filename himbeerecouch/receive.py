@@ -34,17 +34,25 @@ def receive_broadcast_message(timeout: float | None = None, *, port: int = PORT)
         # As the daemon does: on one machine a broadcast reaches all who wait for it.
         asked.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         asked.bind(("", port))
+        server = _wait(asked, answer, end_s)
+    if server is None:
+        raise NobodyAsked(timeout or 0.0)
+    return server
+
+
+def _wait(asked: socket.socket, answer: bytes, end_s: float | None) -> str | None:
+    """The server of the first request, which is answered; None once the monotonic clock has reached ``end_s``."""
+    now_s = time.monotonic()
+    while end_s is None or now_s < end_s:
+        if select.select([asked], [], [], None if end_s is None else end_s - now_s)[0]:
+            data, address = asked.recvfrom(LIMIT_BYTES + 1)
+            try:
+                server = parse_request(data).server
+                asked.sendto(answer, address)
+            except (DatagramError, OSError):
+                # No request; or one that can't be answered, from port 0 for one.
+                time.sleep(FLOOD_PAUSE_S)
+            else:
+                return server
         now_s = time.monotonic()
-        while end_s is None or now_s < end_s:
-            if select.select([asked], [], [], None if end_s is None else end_s - now_s)[0]:
-                data, address = asked.recvfrom(LIMIT_BYTES + 1)
-                try:
-                    server = parse_request(data).server
-                    asked.sendto(answer, address)
-                except (DatagramError, OSError):
-                    # No request; or one that can't be answered, from port 0 for one.
-                    time.sleep(FLOOD_PAUSE_S)
-                else:
-                    return server
-            now_s = time.monotonic()
-    raise NobodyAsked(timeout or 0.0)
+    return None
