@@ -93,11 +93,12 @@ class NobodyThere(SynchronousTestCase):
             error = self.assertRaises(NobodyAsked, waiting.result, 0)
         self.assertEqual(error.timeout_s, 0.1)
 
-    def test_no_time_at_all(self) -> None:
-        """With a timeout of 0 the error comes at once."""
+    def test_silence(self) -> None:
+        """Where nothing comes in at all, the error comes after the timeout, and at once for a timeout of 0."""
         self.patch(util, "getmacid", lambda: 1)
         self.patch(util, "getpassword", lambda: "p")
-        self.assertRaises(NobodyAsked, receive_broadcast_message, 0, port=0)
+        for timeout_s in (0.05, 0):
+            self.assertRaises(NobodyAsked, receive_broadcast_message, timeout_s, port=0)
 
     def test_may_not_know_the_password(self) -> None:
         """Whoever may not read the password learns it at once."""
