@@ -41,7 +41,8 @@ async def start(test: TestCase, folder: Path | None = None, *, port: int = 0) ->
     """
     service = await start_service(test, folder, port=port)
     assert service.port is not None
-    return f"http://127.0.0.1:{service.port.getHost().port}", ADMIN
+    where: Any = service.port.getHost()
+    return f"http://127.0.0.1:{where.port}", ADMIN
 
 
 async def start_service(

@@ -135,7 +135,7 @@ class Accounts:
             return None
         fields = self._fields_of(name)
         age_s = self._wall_s() - made_s
-        if fields is None or not 0 <= age_s + 1 or age_s >= SESSION_S:
+        if fields is None or not -1 <= age_s < SESSION_S:
             return None
         if not hmac.compare_digest(signature, self._sign(f"{name}:{made_s:X}", fields)):
             return None

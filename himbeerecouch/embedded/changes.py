@@ -10,11 +10,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from himbeerecouch.embedded import jsontext
+from himbeerecouch.embedded.call import Call, Stream
 from himbeerecouch.embedded.databases import Room
 from himbeerecouch.embedded.feeds import Filter, Poll, Row, ids_filter, selector_filter
-from himbeerecouch.embedded.http import Call, Stream
-from himbeerecouch.embedded.refused import Refused, bad_request, not_implemented
-from himbeerecouch.embedded.storage import Stored
+from himbeerecouch.embedded.ledger import Stored
+from himbeerecouch.embedded.refused import bad_request, not_implemented
 
 CAP_S = 60.0
 """CouchDB ends every poll after this time."""
@@ -185,7 +185,7 @@ class Writer:
             timer = self._clock.callLater(heartbeat_s, beat)
 
         timer = self._clock.callLater(heartbeat_s, beat)
-        return lambda: timer.cancel()
+        return lambda: timer.cancel()  # noqa: PLW0108 the timer of that moment is meant
 
 
 def taken(stored: Any) -> list[Stored]:
@@ -210,7 +210,5 @@ def turn(clock: IReactorTime) -> Deferred[None]:
 
 async def changes(call: Call, room: Room, clock: IReactorTime) -> None:
     """Answer a request for ``_changes``."""
-    if call.method not in ("GET", "POST"):
-        raise Refused(405, "method_not_allowed", "Only GET,POST allowed")
     query = read_query(call, room)
     await Writer(room, query, call.stream(), clock).run()

@@ -14,7 +14,7 @@ _HIGH_BIT = 1 << 63
 _ALL_BITS = (1 << 64) - 1
 
 
-def key(value: Any) -> tuple[Any, ...]:
+def key(value: Any) -> tuple[Any, ...]:  # noqa: PLR0911 one return for each kind of JSON value
     """Turn a JSON value into a tuple that compares, and is equal, as CouchDB has it; hashable."""
     if value is None:
         return (NULL,)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from himbeerecouch.embedded import design_routes, document_routes, edits, security
+from himbeerecouch.embedded.call import Answer, Call, location
 from himbeerecouch.embedded.changes import changes
 from himbeerecouch.embedded.databases import USERS, Room
 from himbeerecouch.embedded.find import find
-from himbeerecouch.embedded.http import Answer, Call, location
 from himbeerecouch.embedded.listing import all_docs, bulk_get
 from himbeerecouch.embedded.passwords import PREFIX
 from himbeerecouch.embedded.refused import Refused, bad_request, missing, not_implemented
@@ -17,11 +18,14 @@ from himbeerecouch.embedded.refused import Refused, bad_request, missing, not_im
 if TYPE_CHECKING:
     from himbeerecouch.embedded.server_routes import Api
 
-_LEFT_OUT = (
-    "_attachments _auto_purge _changes_feed _compact _dbs_info _design_docs _explain _local_docs _missing_revs "
-    "_partition _purge _purged_infos _purged_infos_limit _revs_limit _scheduler _shards _show _sync_shards _temp_view "
-    "_view_cleanup"
-).split()
+_LEFT_OUT = frozenset(
+    (
+        *("_attachments", "_auto_purge", "_compact", "_design_docs", "_explain", "_local_docs", "_missing_revs"),
+        *("_partition", "_purge", "_purged_infos", "_purged_infos_limit", "_revs_limit", "_shards", "_sync_shards"),
+        *("_temp_view", "_view_cleanup"),
+    )
+)
+"""What CouchDB serves under a database, and this server does not."""
 
 
 async def serve(api: Api, call: Call) -> Answer | None:
@@ -36,36 +40,15 @@ async def serve(api: Api, call: Call) -> Answer | None:
         security.need_member(call.user, room.database.security)
     if not rest:
         return await _database(api, call, room)
-    part = rest[0]
-    if part == "_changes" and len(rest) == 1:
-        await changes(call, room, api.clock)
-        return None
-    if part == "_find" and len(rest) == 1:
-        need_method(call, "POST")
-        await find(call, room, api.clock)
-        return None
-    if part == "_all_docs" and len(rest) == 1:
-        await all_docs(call, room, api.clock)
-        return None
-    if part == "_bulk_get" and len(rest) == 1:
-        need_method(call, "POST")
-        await bulk_get(call, room)
-        return None
-    if part == "_bulk_docs" and len(rest) == 1:
-        need_method(call, "POST")
-        return await _bulk_docs(api, call, room)
-    if part == "_index":
+    if rest[0] == "_index":
         return await design_routes.indexes(call, room, rest[1:])
-    if part == "_security" and len(rest) == 1:
-        return await _security(call, room)
-    if part == "_revs_diff" and len(rest) == 1:
-        need_method(call, "POST")
-        return _revs_diff(call, room)
-    if part == "_ensure_full_commit" and len(rest) == 1:
-        need_method(call, "POST")
-        return Answer(201, {"ok": True, "instance_start_time": room.database.instance_start_time})
-    if part in _LEFT_OUT:
-        raise not_implemented(f"/db/{part}")
+    part = _PARTS.get(rest[0]) if len(rest) == 1 else None
+    if part is not None:
+        methods, answer = part
+        need_method(call, *methods)
+        return await answer(api, call, room)
+    if rest[0] in _LEFT_OUT:
+        raise not_implemented(f"/db/{rest[0]}")
     return await document_routes.serve(api, call, room, rest)
 
 
@@ -134,10 +117,9 @@ def _info(room: Room) -> dict[str, Any]:
     }
 
 
-async def _security(call: Call, room: Room) -> Answer:
+async def _security(_api: Api, call: Call, room: Room) -> Answer:
     if call.is_reading:
         return Answer(200, room.database.security)
-    need_method(call, "GET", "HEAD", "PUT")
     value = security.check_security(call.json())
     if not security.is_database_admin(call.user, room.database.security):
         # CouchDB answers so, not with 403: its nodes refuse, and it counts them.
@@ -175,7 +157,7 @@ async def _bulk_docs(api: Api, call: Call, room: Room) -> Answer:
     return Answer(201, rows)
 
 
-def _revs_diff(call: Call, room: Room) -> Answer:
+async def _revs_diff(_api: Api, call: Call, room: Room) -> Answer:
     found = {}
     for identity, revs in call.posted().items():
         if not isinstance(revs, list):
@@ -185,3 +167,37 @@ def _revs_diff(call: Call, room: Room) -> Answer:
         if lacking:
             found[identity] = {"missing": lacking}
     return Answer(200, found)
+
+
+async def _changes(api: Api, call: Call, room: Room) -> None:
+    await changes(call, room, api.clock)
+
+
+async def _find(api: Api, call: Call, room: Room) -> None:
+    await find(call, room, api.clock)
+
+
+async def _all_docs(api: Api, call: Call, room: Room) -> None:
+    await all_docs(call, room, api.clock)
+
+
+async def _bulk_get(_api: Api, call: Call, room: Room) -> None:
+    await bulk_get(call, room)
+
+
+async def _full_commit(_api: Api, _call: Call, room: Room) -> Answer:
+    return Answer(201, {"ok": True, "instance_start_time": room.database.instance_start_time})
+
+
+_Part = Callable[["Api", Call, Room], Awaitable[Answer | None]]
+
+_PARTS: dict[str, tuple[tuple[str, ...], _Part]] = {
+    "_all_docs": (("GET", "HEAD", "POST"), _all_docs),
+    "_bulk_docs": (("POST",), _bulk_docs),
+    "_bulk_get": (("POST",), _bulk_get),
+    "_changes": (("GET", "POST"), _changes),
+    "_ensure_full_commit": (("POST",), _full_commit),
+    "_find": (("POST",), _find),
+    "_revs_diff": (("POST",), _revs_diff),
+    "_security": (("GET", "HEAD", "PUT"), _security),
+}

@@ -6,8 +6,8 @@ import hashlib
 from typing import Any
 
 from himbeerecouch.embedded import edits, jsontext
+from himbeerecouch.embedded.call import Answer, Call
 from himbeerecouch.embedded.databases import Room
-from himbeerecouch.embedded.http import Answer, Call
 from himbeerecouch.embedded.indexes import field_names
 from himbeerecouch.embedded.refused import Refused, bad_request, missing, not_implemented
 from himbeerecouch.embedded.security import is_database_admin

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from himbeerecouch.embedded import edits, jsontext, revisions
+from himbeerecouch.embedded.call import Answer, Call, location
 from himbeerecouch.embedded.databases import USERS, Room
-from himbeerecouch.embedded.http import Answer, Call, location
+from himbeerecouch.embedded.ledger import document_text
 from himbeerecouch.embedded.refused import Refused, bad_request, conflict, missing, not_implemented
 from himbeerecouch.embedded.revisions import Leaf
-from himbeerecouch.embedded.storage import document_text
 
 if TYPE_CHECKING:
     from himbeerecouch.embedded.server_routes import Api
@@ -53,7 +53,7 @@ async def store(
     leaf = edits.write(room, call.user, draft, new_edits=new_edits)
     await room.database.durable()
     if leaf is None:
-        assert draft.rev is not None, "only a replicated revision can be known already"
+        # A replicated revision that is known already: it is there, and that is what was wanted.
         generation, name = revisions.parse(draft.rev)
         leaf = Leaf(generation, (name,), draft.deleted, draft.text)
     return leaf, draft.id

@@ -11,9 +11,10 @@ from twisted.internet.defer import Deferred
 
 from himbeerecouch.embedded import jsontext
 from himbeerecouch.embedded.anchors import Anchor, Moorings, anchors_of
+from himbeerecouch.embedded.ledger import Change, Stored
 from himbeerecouch.embedded.refused import Refused, bad_request
 from himbeerecouch.embedded.selector import compile_selector
-from himbeerecouch.embedded.storage import Change, Database, Stored
+from himbeerecouch.embedded.storage import Database
 
 
 @frozen

@@ -11,13 +11,13 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from himbeerecouch.embedded import jsontext
+from himbeerecouch.embedded.call import Call
 from himbeerecouch.embedded.changes import SLICE_BYTES, SLICE_ROWS, taken, turn
 from himbeerecouch.embedded.databases import Room
-from himbeerecouch.embedded.http import Call
 from himbeerecouch.embedded.indexes import Choice, Index, choose, field_names
+from himbeerecouch.embedded.ledger import Stored
 from himbeerecouch.embedded.refused import Refused, bad_request, not_implemented
 from himbeerecouch.embedded.selector import Selector, compile_selector, conditions_on, is_there, look_up, split_field
-from himbeerecouch.embedded.storage import Stored
 
 DEFAULT_LIMIT = 25
 
@@ -140,7 +140,8 @@ class Walk:
         if self._database.is_closed:
             return []
         self._database.commit()
-        found = self._of_index() if self._query.choice.index is not None else self._of_ids()
+        index = self._query.choice.index
+        found = self._of_ids() if index is None else self._of_index(index)
         if found:
             self._place = found[-1][0]
         return found
@@ -167,9 +168,7 @@ class Walk:
         self._place = (b"", wanted[SLICE_ROWS - 1])
         return self._of_ids()
 
-    def _of_index(self) -> list[tuple[Place, Stored]]:
-        index = self._query.choice.index
-        assert index is not None
+    def _of_index(self, index: Index) -> list[tuple[Place, Stored]]:
         while self._spans:
             span = self._spans[0]
             rows = self._database.by_key(index, span.low, span.high, self._place, self._query.descending)
@@ -183,8 +182,7 @@ class Walk:
         found: list[tuple[Place, Stored]] = []
         size_bytes = 0
         for key, identity in rows:
-            stored = self._database.get(identity)
-            assert stored is not None, "an index entry belongs to a document"
+            stored = self._database.existing(identity)
             found.append(((key, identity), stored))
             size_bytes += len(stored.leaf.body)
             if len(found) >= SLICE_ROWS or size_bytes >= SLICE_BYTES:

@@ -84,11 +84,11 @@ def field_names(fields: Any) -> tuple[str, ...]:
         raise bad_request("Missing required key: fields")
     names = []
     for item in fields:
-        if isinstance(item, dict) and len(item) == 1 and next(iter(item.values())) in ("asc", "desc"):
-            item = next(iter(item))
-        if not isinstance(item, str):
+        directed = isinstance(item, dict) and len(item) == 1 and next(iter(item.values())) in ("asc", "desc")
+        name = next(iter(item)) if directed else item
+        if not isinstance(name, str):
             raise Refused(400, "invalid_index_field", "Invalid index field definition.")
-        names.append(item)
+        names.append(name)
     return tuple(names)
 
 

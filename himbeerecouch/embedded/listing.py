@@ -7,11 +7,11 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from himbeerecouch.embedded import jsontext
+from himbeerecouch.embedded.call import Call, Stream
 from himbeerecouch.embedded.changes import taken, turn
 from himbeerecouch.embedded.databases import Room
-from himbeerecouch.embedded.http import Call, Stream
-from himbeerecouch.embedded.refused import Refused, bad_request
-from himbeerecouch.embedded.storage import Stored, document_text
+from himbeerecouch.embedded.ledger import Stored, document_text
+from himbeerecouch.embedded.refused import bad_request
 
 
 def _row(stored: Stored, include_docs: bool) -> str:
@@ -30,8 +30,6 @@ def _json_argument(call: Call, name: str) -> Any:
 
 async def all_docs(call: Call, room: Room, clock: IReactorTime) -> None:
     """Answer ``GET`` or ``POST /db/_all_docs``."""
-    if call.method not in ("GET", "HEAD", "POST"):
-        raise Refused(405, "method_not_allowed", "Only GET,HEAD,POST allowed")
     body = call.posted() if call.method == "POST" else {}
     keys = body.get("keys", _json_argument(call, "keys"))
     key = body.get("key", _json_argument(call, "key"))

@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from himbeerecouch.embedded import database_routes, security
 from himbeerecouch.embedded.accounts import SESSION_S, Accounts, read_basic
+from himbeerecouch.embedded.call import Answer, Call
 from himbeerecouch.embedded.databases import USERS, Databases
-from himbeerecouch.embedded.http import Answer, Call
 from himbeerecouch.embedded.passwords import ITERATIONS, derive, with_derived
 from himbeerecouch.embedded.refused import Refused, bad_request, not_implemented
 from himbeerecouch.embedded.security import User
@@ -42,29 +42,38 @@ class Api:
         self.in_thread = in_thread
         self.iterations = iterations
         self._uuid = uuid
+        self._parts = {
+            "/": self._welcome,
+            "_all_dbs": self._all_dbs,
+            "_session": self._session,
+            "_up": self._up,
+            "_uuids": self._uuids,
+        }
 
     async def serve(self, call: Call) -> Answer | None:
         """Return the answer, or None where it has been written; raises ``Refused``."""
         if call.segments == ["_session"] and call.method == "POST":
             return await self._log_in(call)
         call.user = await self._who(call)
-        if not call.segments:
-            return self._welcome(call)
-        name = call.segments[0]
-        if not name.startswith("_") or name == USERS:
+        name = call.segments[0] if call.segments else "/"
+        if name == USERS or not name.startswith(("_", "/")):
             return await database_routes.serve(self, call)
-        if name == "_up":
-            return Answer(200, {"status": "ok", "seeds": {}})
-        if name == "_session":
-            return self._session(call)
-        if name == "_uuids":
-            count = min(call.count("count", 1) or 1, MOST_UUIDS)
-            return Answer(200, {"uuids": [uuid4().hex for _ in range(count)]})
-        if name == "_all_dbs":
-            security.need_server_admin(call.user)
-            only_reading(call)
-            return Answer(200, self.databases.names())
-        raise not_implemented(f"/{name}")
+        answer = self._parts.get(name)
+        if answer is None:
+            raise not_implemented(f"/{name}")
+        return answer(call)
+
+    def _up(self, _call: Call) -> Answer:
+        return Answer(200, {"status": "ok", "seeds": {}})
+
+    def _uuids(self, call: Call) -> Answer:
+        count = min(call.count("count", 1) or 1, MOST_UUIDS)
+        return Answer(200, {"uuids": [uuid4().hex for _ in range(count)]})
+
+    def _all_dbs(self, call: Call) -> Answer:
+        security.need_server_admin(call.user)
+        only_reading(call)
+        return Answer(200, self.databases.names())
 
     def _welcome(self, call: Call) -> Answer:
         only_reading(call)
@@ -147,7 +156,7 @@ def read_login(call: Call) -> tuple[str, str]:
     """Read name and password of a ``POST /_session``: JSON or a form."""
     kind = (call.header("content-type") or "").partition(";")[0].strip().lower()
     if kind == "application/x-www-form-urlencoded":
-        body: Any = dict(parse_qsl(call.exchange.content.read().decode("utf-8", "replace"), keep_blank_values=True))
+        body: Any = dict(parse_qsl(call.exchange.body().decode("utf-8", "replace"), keep_blank_values=True))
     else:
         body = call.posted()
     name, password = body.get("name", body.get("username")), body.get("password")

@@ -1,5 +1,8 @@
 """The embedded server as a service: opens its folder, listens, and lets go of everything."""
 
+# mypy: disallow-untyped-calls=False
+# Twisted's Service is not typed.
+
 from __future__ import annotations
 
 import hashlib
@@ -46,7 +49,7 @@ class Embedded(Service):
     ) -> None:
         """``folder`` None keeps everything in memory; then, and else instead of the folder's file, ``admin`` counts.
 
-        ``iterations`` are the PBKDF2 rounds of new passwords; ``in_thread`` runs slow functions off the reactor's thread.
+        ``iterations`` are the PBKDF2 rounds of new passwords; ``in_thread`` runs a slow function in a thread.
         """
         self._reactor = reactor
         self._endpoint = endpoint
