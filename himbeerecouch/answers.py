@@ -1,59 +1,193 @@
-"""Command documents as they are written back: claimed, and answered.  Pure."""
+"""What CouchDB's answers mean: statuses to errors, bytes to JSON, JSON to values.  Pure."""
 
 from __future__ import annotations
 
-from attrs import evolve
+import json
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
 
-from himbeerecouch import rfc3339
-from himbeerecouch.capture import marker
-from himbeerecouch.model import Command, CommandState, Json, Result
+from himbeerecouch.errors import (
+    AnswerTooDeep,
+    BadAnswer,
+    BadRequest,
+    Conflict,
+    CouchError,
+    Forbidden,
+    LoginLocked,
+    LoginRefused,
+    NotFound,
+    Unavailable,
+)
+from himbeerecouch.model import Batch, DatabaseInfo, Json, Row
 
-
-def claimed(body: Json, claim: str, started: float) -> Json:
-    """``body`` with the mark that it is being run; ``claim`` is what its owner knows it by, ``started`` Unix time."""
-    execution = {"state": CommandState.RUNNING.value, "started": rfc3339.render(started), "claim": claim}
-    return {**body, "execution": execution}
-
-
-def claim_of(body: Json) -> str | None:
-    """By what claim the document is being run; None where by nobody's, or by that of some other program."""
-    execution = body.get("execution")
-    claim = execution.get("claim") if isinstance(execution, dict) else None
-    return claim if isinstance(claim, str) else None
-
-
-def answered(body: Json, result: Result) -> Json:
-    """``body`` with ``ret`` and the ``execution`` that tells how it ended."""
-    unable = result.stdout is None
-    return {
-        **body,
-        "ret": [None, result.reason or result.state.value] if unable else [result.stdout, result.stderr or ""],
-        "execution": {
-            "state": result.state.value,
-            "exit_code": result.exit_code,
-            "signal": result.signal,
-            "started": None if result.started is None else rfc3339.render(result.started),
-            "finished": None if result.finished is None else rfc3339.render(result.finished),
-            "dropped_bytes": result.dropped_bytes,
-        },
-    }
+_T = TypeVar("_T")
 
 
-def same_task(body: Json, command: Command) -> bool:
-    """Whether ``body`` still asks for what ``command`` did, whatever else has been edited in it."""
-    return body.get("cmd") == command.body.get("cmd") and body.get("action") == command.body.get("action")
+def read_json(what: str, body: bytes) -> Any:
+    """Read an answer's body.
+
+    Raises BadAnswer for what is no JSON (HTML of a proxy, half an answer, UTF-16, NaN), and AnswerTooDeep for what is
+    JSON that Python can't take: asking for less at a time finds the document that is to blame.
+    """
+    try:
+        return json.loads(body.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError:
+        raise AnswerTooDeep(what, reason="it is nested too deeply") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, _NoJson):
+        raise BadAnswer(f"{what}: the answer is no JSON") from None
+    except ValueError:  # Python refuses integers of more than 4300 digits; CouchDB stores them
+        raise AnswerTooDeep(what, reason="it has a number of thousands of digits") from None
 
 
-def smaller(result: Result, limit_characters: int) -> Result:
-    """``result`` with at most ``limit_characters`` of each stream, for a server that finds it too large."""
-    stdout, out_dropped = _shortened(result.stdout, limit_characters)
-    stderr, err_dropped = _shortened(result.stderr, limit_characters)
-    return evolve(result, stdout=stdout, stderr=stderr, dropped_bytes=result.dropped_bytes + out_dropped + err_dropped)
+class _NoJson(Exception):
+    """JSON has no such number."""
 
 
-def _shortened(text: str | None, limit_characters: int) -> tuple[str | None, int]:
-    if text is None or len(text) <= limit_characters:
-        return text, 0
-    half = limit_characters // 2
-    dropped_bytes = len(text[half : len(text) - half].encode("utf-8", "replace"))
-    return f"{text[:half]}{marker(dropped_bytes)}{text[len(text) - half :]}", dropped_bytes
+def _no_constant(_text: str) -> NoReturn:
+    raise _NoJson
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _NoJson
+    return number
+
+
+_BY_STATUS: dict[int, Callable[..., CouchError]] = {
+    401: LoginRefused,
+    403: Forbidden,
+    404: NotFound,
+    408: Unavailable,
+    409: Conflict,
+    412: Conflict,
+    429: Unavailable,
+}
+_REFUSED_AS_500 = ("no_majority", "forbidden")
+"""CouchDB 3.5 answers a member that may not write ``_index`` or ``_security`` in these words, with a 500."""
+
+
+def error_of(what: str, method: str, status: int, body: bytes | None, retry_after_s: float | None) -> CouchError | None:
+    """Give the error that an answer is, or None where it is none."""
+    if status in {200, 201, 202}:
+        return None
+    reason = _reason(body)
+    kind = _BY_STATUS.get(status)
+    if status < 300:
+        return BadAnswer(what, status=status, reason="an answer without a body")
+    if status < 400:
+        return BadAnswer(what, status=status, reason="it redirects; put the server's own URL into the server file")
+    if status == 403 and "temporarily locked" in reason:
+        kind = LoginLocked
+    elif status >= 500:
+        refused = status == 500 and method != "GET" and any(word in reason for word in _REFUSED_AS_500)
+        kind = Forbidden if refused else Unavailable
+    if kind is Unavailable:
+        return Unavailable(what, status=status, reason=reason, retry_after_s=retry_after_s)
+    return (kind or BadRequest)(what, status=status, reason=reason)
+
+
+def is_couchdb(body: bytes | None) -> bool:
+    """Say whether the body of an error is one of CouchDB's: a proxy's own 404 says nothing of the password."""
+    found = _object(body)
+    return isinstance(found.get("error"), str) and "reason" in found
+
+
+def _reason(body: bytes | None) -> str:
+    """Give CouchDB's reason in one short line."""
+    reason = _object(body).get("reason", "")
+    return " ".join(reason.split())[:200] if isinstance(reason, str) else ""
+
+
+def _object(body: bytes | None) -> Json:
+    try:
+        found = read_json("", body or b"")
+    except CouchError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def database_info(what: str, answer: Any) -> DatabaseInfo:
+    """Read the answer to ``GET /db``."""
+    info = _expect(what, answer, dict)
+    return DatabaseInfo(_sequence(what, info.get("update_seq")), str(info.get("instance_start_time", "")))
+
+
+def batch(what: str, answer: Any) -> Batch:
+    """Read the answer of ``_changes``.
+
+    Only a list ``results`` and a ``last_seq`` make it one; a row without an id, or without the document that was asked
+    for, is skipped.
+    """
+    found = _expect(what, answer, dict)
+    results = _expect(what, found.get("results"), list)
+    last_seq = _sequence(what, found.get("last_seq"))
+    return Batch(tuple([row for row in map(_row, results) if row is not None]), last_seq)
+
+
+def _row(raw: Any) -> Row | None:
+    if not isinstance(raw, dict):
+        return None
+    row_id = raw.get("id")
+    if not isinstance(row_id, str):
+        return None
+    if raw.get("deleted") is True:
+        return Row(row_id, None, deleted=True)
+    document = raw.get("doc")
+    return Row(row_id, document) if isinstance(document, dict) else None
+
+
+def ids(what: str, answer: Any) -> Batch:
+    """Read the answer of ``_changes`` that was asked without documents."""
+    found = _expect(what, answer, dict)
+    results = _expect(what, found.get("results"), list)
+    rows = [
+        Row(raw["id"], None, deleted=raw.get("deleted") is True)
+        for raw in results
+        if isinstance(raw, dict) and isinstance(raw.get("id"), str)
+    ]
+    return Batch(tuple(rows), _sequence(what, found.get("last_seq")))
+
+
+def page(what: str, answer: Any) -> tuple[list[Json], str | None]:
+    """Read the answer of ``_find``: the documents, and the bookmark of the next page."""
+    found = _expect(what, answer, dict)
+    documents = _expect(what, found.get("docs"), list)
+    bookmark = found.get("bookmark")
+    return (
+        [document for document in documents if isinstance(document, dict)],
+        bookmark if isinstance(bookmark, str) and bookmark not in {"", "nil"} else None,
+    )
+
+
+def revision(what: str, answer: Any) -> str:
+    """Read the answer to a PUT."""
+    return _expect(what, _expect(what, answer, dict).get("rev"), str)
+
+
+def document(what: str, answer: Any) -> Json:
+    """Read the answer to a GET of one document."""
+    return _expect(what, answer, dict)
+
+
+def uuid(what: str, answer: Any) -> str:
+    """Read the answer to ``GET /``; empty where it says nothing of a uuid."""
+    found = _expect(what, answer, dict).get("uuid", "")
+    return found if isinstance(found, str) else ""
+
+
+def _expect(what: str, value: Any, kind: type[_T]) -> _T:
+    if not isinstance(value, kind):
+        raise BadAnswer(f"{what}: the answer is none of CouchDB's")
+    return value
+
+
+def _sequence(what: str, value: object) -> object:
+    """Take any sequence, as it is opaque, but none that is missing or empty."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | list) or value in ("", []):
+        raise BadAnswer(f"{what}: the answer has no sequence")
+    return value

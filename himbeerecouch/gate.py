@@ -82,23 +82,31 @@ class Gate:
 
         Whoever gets a ticket hands it back by ``back``, whatever happens.
         """
-        if now < self._not_before:
-            return Wait(self._not_before - now, self._reason)
+        closed = self.closed(now)
+        if closed is not None:
+            return closed
         if self.proven:
-            if self._polls if poll else self._others >= BESIDES_POLL:
-                return Wait(math.inf)
-        elif self._polls + self._others:
-            return Wait(math.inf)
+            full = self._polls > 0 if poll else self._others >= BESIDES_POLL
         else:
-            self._logins = [at for at in self._logins if now - at < WINDOW_S]
-            if len(self._logins) >= LOGINS:
-                return Wait(self._logins[-LOGINS] + WINDOW_S - now, Closed.LOGINS)
+            full = self._polls + self._others > 0
+        if full:
+            return Wait(math.inf)
+        if not self.proven:
             self._logins.append(now)
         if poll:
             self._polls += 1
         else:
             self._others += 1
         return Ticket(poll, None if self.proven else now)
+
+    def closed(self, now: float) -> Wait | None:
+        """Say how long nobody gets through, and why; None where the gate is open."""
+        if now < self._not_before:
+            return Wait(self._not_before - now, self._reason)
+        self._logins = [at for at in self._logins if now - at < WINDOW_S]
+        if self.proven or len(self._logins) < LOGINS:
+            return None
+        return Wait(self._logins[-LOGINS] + WINDOW_S - now, Closed.LOGINS)
 
     def back(
         self, ticket: Ticket, now: float, verdict: Verdict, *, random: float = 0.0, retry_after_s: float | None = None

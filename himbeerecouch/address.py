@@ -1,0 +1,53 @@
+"""The address of a CouchDB server, taken from what somebody wrote into a file.  Pure."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlsplit
+
+from attrs import frozen
+
+PORTS = {"http": 80, "https": 443}
+
+
+@frozen
+class Address:
+    """Where a server is."""
+
+    base: str
+    """Its URL without user, password and trailing slash.  A path is kept: CouchDB may be behind a proxy's."""
+    origin: tuple[str, str, int]
+    """Scheme, host and port: credentials are for this one only."""
+
+    def url(self, *path: str) -> str:
+        """Give the URL of a path whose parts are quoted, slashes in them included.
+
+        Raises UnicodeEncodeError for what can't be in a URL: a lone surrogate.
+        """
+        return "/".join((self.base, *(quote(part, safe="") for part in path)))
+
+
+def parse(url: str) -> Address:
+    """Read the URL of a server; user and password in it are dropped, and never shown.
+
+    Raises ValueError, with a text for people, where it is no http or https URL with a host.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port
+        host = parts.hostname
+        scheme = parts.scheme
+    except ValueError:
+        raise ValueError("it holds no URL that can be understood") from None
+    if scheme not in PORTS:
+        raise ValueError("its URL does not begin with http:// or https://")
+    if not host or any(c.isspace() or not c.isprintable() for c in host + parts.path):
+        raise ValueError("its URL names no host")
+    if port is None:
+        port = PORTS[scheme]
+    try:
+        host = host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError:
+        raise ValueError("its URL names no host") from None
+    shown = f"[{host}]" if ":" in host else host
+    path = quote(parts.path.rstrip("/"), safe="/%~!$&'()*+,;=:@")
+    return Address(f"{scheme}://{shown}:{port}{path}", (scheme, host, port))
