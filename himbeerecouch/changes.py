@@ -1,0 +1,213 @@
+"""The service that follows the database: asks what the follower says, and delivers rows to a listener.
+
+All of it runs on the reactor's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.logger import Logger
+
+from himbeerecouch.asks import (
+    Ask,
+    Delivery,
+    Document,
+    Find,
+    GetDocument,
+    GetInfo,
+    GetServer,
+    Outcome,
+    Page,
+    Poll,
+    Server,
+    Timing,
+    Wait,
+)
+from himbeerecouch.couch import Couch
+from himbeerecouch.errors import CouchError
+from himbeerecouch.feed import Follower
+from himbeerecouch.model import Row
+
+REPEAT_S = 600.0
+"""A failure that goes on is logged again after this time."""
+
+log = Logger()
+
+
+class Listener(Protocol):
+    """Whoever wants to know what the database says; called on the reactor's thread."""
+
+    def snapshot(self, rows: Sequence[Row]) -> None:
+        """Take all documents for this Pi, and all with global modules: what is not among them is gone."""
+
+    def changed(self, rows: Sequence[Row]) -> None:
+        """Take what changed; a row may come twice."""
+
+    def ids_in_use(self) -> Collection[str]:
+        """Give the documents whose end has to be told: those that run, and commands that are running."""
+
+
+class Changes(Service):
+    """Follows ``database`` for one Pi, whatever happens to the server, until it is stopped."""
+
+    name = "changes"
+
+    def __init__(
+        self,
+        couch: Couch,
+        database: str,
+        mac_id: int,
+        listener: Listener,
+        *,
+        clock: Any,
+        random: Callable[[], float],
+        timing: Timing | None = None,
+    ) -> None:
+        self._couch = couch
+        self._database = database
+        self._listener = listener
+        self._clock = clock
+        self._random = random
+        self._follower = Follower(mac_id, timing)
+        self._current: Deferred[Any] | None = None
+        self._waiting = False
+        self._interrupted = False
+        self._done: Deferred[None] = succeed(None)
+        self._complaint = ""
+        self._complained_at = 0.0
+
+    def startService(self) -> None:
+        """Begin to follow."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._couch.on_news.append(self._news)
+        self._follower.resync("start")
+        self._done = Deferred.fromCoroutine(self._run())
+        self._done.addErrback(lambda failure: log.failure("the feed has ended; this should not happen", failure))
+
+    def stopService(self) -> Deferred[None]:
+        """Stop; fires when nothing is under way any more."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._news in self._couch.on_news:
+            self._couch.on_news.remove(self._news)
+        self._interrupt()
+        return self._done
+
+    def resync(self) -> None:
+        """Read all there is afresh, now."""
+        self._follower.resync()
+        self._interrupt()
+
+    async def _run(self) -> None:
+        while self.running:
+            ask = self._follower.next(self._clock.seconds(), self._ids_in_use())
+            self._interrupted = False
+            self._waiting = isinstance(ask, Wait)
+            self._current = Deferred.fromCoroutine(self._carry_out(ask))
+            try:
+                outcome = await self._current
+            except (CouchError, CancelledError) as e:
+                outcome = e if isinstance(e, CouchError) else None
+            self._current = None
+            if outcome is not None and not self._interrupted:
+                self._received(outcome)
+
+    async def _carry_out(self, ask: Ask) -> Outcome | None:
+        couch, database = self._couch, self._database
+        if isinstance(ask, Poll):
+            return await couch.changes(
+                database,
+                since=ask.since,
+                limit=ask.limit,
+                timeout_s=ask.timeout_s,
+                selector=ask.selector,
+                include_docs=ask.include_docs,
+            )
+        if isinstance(ask, Find):
+            documents, bookmark = await couch.find(
+                database,
+                ask.selector,
+                use_index=ask.use_index,
+                limit=ask.limit,
+                bookmark=ask.bookmark,
+                ids_only=ask.ids_only,
+            )
+            return Page(tuple(documents), bookmark)
+        if isinstance(ask, GetDocument):
+            return Document(await couch.get(database, ask.id))
+        if isinstance(ask, GetInfo):
+            return await couch.info(database)
+        if isinstance(ask, GetServer):
+            return Server(await couch.server_uuid())
+        await self._sleep(ask.until - self._clock.seconds())
+        return None
+
+    def _sleep(self, wait_s: float) -> Deferred[None]:
+        d: Deferred[None] = Deferred(lambda _: timer.cancel())
+        timer = self._clock.callLater(max(0.0, wait_s), d.callback, None)
+        return d
+
+    def _received(self, outcome: Outcome) -> None:
+        delivery = self._follower.received(self._clock.seconds(), outcome, self._random())
+        if delivery is not None:
+            self._deliver(delivery)
+        self._report(outcome)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        try:
+            if delivery.resync is not None:
+                log.info(
+                    "{database}: read afresh, {count} documents ({reason})",
+                    database=self._database,
+                    count=len(delivery.rows),
+                    reason=delivery.resync,
+                )
+                self._listener.snapshot(delivery.rows)
+            else:
+                self._listener.changed(delivery.rows)
+        except Exception:  # noqa: BLE001 - one bad row must not end the feed for all others
+            log.failure("{database}: a change could not be handled; the feed goes on", database=self._database)
+        self._follower.handled()
+
+    def _ids_in_use(self) -> Collection[str]:
+        try:
+            return self._listener.ids_in_use()
+        except Exception:  # noqa: BLE001 - as above
+            log.failure("{database}: the documents in use are not known; the feed goes on", database=self._database)
+            return ()
+
+    def _report(self, outcome: Outcome) -> None:
+        """Say what is wrong, once for each cause and then every ten minutes, and when it is well again."""
+        now = self._clock.seconds()
+        if isinstance(outcome, CouchError) and self._follower.not_before > now:
+            complaint = f"{type(outcome).__name__} {outcome.status} {outcome.reason}"
+            if complaint != self._complaint or now - self._complained_at >= REPEAT_S:
+                self._complaint, self._complained_at = complaint, now
+                log.warn(
+                    "{database}: {error}. {advice} Next try in {wait_s:.0f} s",
+                    database=self._database,
+                    error=str(outcome),
+                    advice=" ".join((type(outcome).__doc__ or "").split()),
+                    wait_s=self._follower.not_before - now,
+                )
+        elif self._complaint and self._follower.failures == 0:
+            self._complaint = ""
+            log.info("{database}: all is well again", database=self._database)
+
+    def _news(self, moved: bool) -> None:
+        """What failed may work now; called by the client."""
+        if moved:
+            self._follower.look_again()
+            self._interrupt()
+        else:
+            self._follower.hurry()
+            if self._waiting:
+                self._interrupt()
+
+    def _interrupt(self) -> None:
+        self._interrupted = True
+        if self._current is not None:
+            self._current.cancel()
