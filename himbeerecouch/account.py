@@ -11,9 +11,9 @@ from pathlib import Path
 from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
-from .errors import HimbeerecouchError, IdentityUnknown, StateError
-from .identity import Identity, legacy_password, read_password_file
-from .store import StateFolder
+from himbeerecouch.errors import HimbeerecouchError, IdentityUnknown, StateError
+from himbeerecouch.identity import Identity, legacy_password, read_password_file
+from himbeerecouch.store import StateFolder
 
 log = Logger()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from .errors import IdentityUnknown, PasswordFileError
+from himbeerecouch.errors import IdentityUnknown, PasswordFileError
 
 NO_SERIAL = "ERROR000000000"
 """What the old formula takes for the serial number where there is none."""

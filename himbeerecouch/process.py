@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -16,8 +16,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from .capture import Capture
-from .spawn import Child, group_lives, spawn
+from himbeerecouch.capture import Capture
 
 LIMIT_BYTES = 1024 * 1024
 """What is kept of each stream."""
@@ -28,6 +27,38 @@ BACKGROUND_S = 0.2
 UNKILLABLE_S = 2.0
 """How long after KILL one that hangs in the kernel, or belongs to another user, is given up."""
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Child(Protocol):
+    """A program that has been started; see ``spawn.Child``."""
+
+    pid: int
+
+    def signalProcess(self, signalID: str, /) -> None:
+        """Send a signal to its whole group."""
+        ...
+
+    def loseConnection(self) -> None:
+        """Read what is there, and close the pipes."""
+        ...
+
+    def group_lives(self) -> bool:
+        """Whether anybody of its group has not ended."""
+        ...
+
+    def release(self) -> None:
+        """Let the kernel forget it."""
+        ...
+
+
+class Spawn(Protocol):
+    """Starts a program; see ``spawn.spawn``."""
+
+    def __call__(
+        self, reactor: Any, protocol: ProcessProtocol, argv: Sequence[str], /, *, env: Mapping[str, str], cwd: str
+    ) -> Child:
+        """The program, which has been started."""
+        ...
 
 
 @frozen
@@ -49,10 +80,11 @@ class Run(ProcessProtocol):
     what it left in the background is let alone, unless ``end`` was called.  Used on the reactor thread.
     """
 
-    def __init__(self, clock: Any, *, limit_bytes: int = LIMIT_BYTES) -> None:
+    def __init__(self, reactor: Any, spawn: Spawn, *, limit_bytes: int = LIMIT_BYTES) -> None:
         self.ended: Deferred[Ended] = Deferred()
         self.gone: Deferred[None] = Deferred()
-        self._clock = clock
+        self._reactor = reactor
+        self._spawn = spawn
         self._captures = {1: Capture(limit_bytes), 2: Capture(limit_bytes)}
         self._child: Child | None = None
         self._answered = False
@@ -61,9 +93,9 @@ class Run(ProcessProtocol):
         self._background: IDelayedCall | None = None
         self._kill: IDelayedCall | None = None
 
-    def start(self, reactor: Any, argv: Sequence[str], *, env: Mapping[str, str], cwd: str = "/") -> int:
+    def start(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str = "/") -> int:
         """Start the program and return its process id; ``OSError`` or ``ValueError`` where it can't be."""
-        self._child = spawn(reactor, self, argv, env=env, cwd=cwd)
+        self._child = self._spawn(self._reactor, self, argv, env=env, cwd=cwd)
         return self._child.pid
 
     def end(self, grace_s: float = GRACE_S) -> None:
@@ -72,8 +104,8 @@ class Run(ProcessProtocol):
             return
         if self._kill is None:
             self._signal("TERM")
-            self._kill = self._clock.callLater(grace_s, self._kill_now)
-        elif self._kill.active() and self._kill.getTime() > self._clock.seconds() + grace_s:
+            self._kill = self._reactor.callLater(grace_s, self._kill_now)
+        elif self._kill.active() and self._kill.getTime() > self._reactor.seconds() + grace_s:
             self._kill.reset(grace_s)
 
     def abandon(self) -> None:
@@ -90,12 +122,12 @@ class Run(ProcessProtocol):
     def processExited(self, reason: Failure) -> None:
         self._reason = reason.value
         if self._child is not None:
-            self._background = self._clock.callLater(BACKGROUND_S, self._child.loseConnection)
+            self._background = self._reactor.callLater(BACKGROUND_S, self._child.loseConnection)
 
     def processEnded(self, reason: Failure) -> None:
         self._answer()
         # Where it was told to end, what is left of its group has until the kill; the number is kept for that.
-        if self._kill is None or self._child is None or not group_lives(self._child.pid):
+        if self._kill is None or self._child is None or not self._child.group_lives():
             self._release()
 
     def _kill_now(self) -> None:
@@ -103,7 +135,7 @@ class Run(ProcessProtocol):
         if self._answered:
             self._release()
         else:
-            self._kill = self._clock.callLater(UNKILLABLE_S, self.abandon)
+            self._kill = self._reactor.callLater(UNKILLABLE_S, self.abandon)
 
     def _signal(self, name: str) -> None:
         if self._child is not None:

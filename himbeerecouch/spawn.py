@@ -94,6 +94,10 @@ class Child:
         except ProcessLookupError:
             raise error.ProcessExitedAlready from None
 
+    def group_lives(self) -> bool:
+        """Whether a process of the group has not ended."""
+        return group_lives(self.pid)
+
     def release(self) -> None:
         """Let the kernel forget it, if it has ended; nothing is heard of it after this.  Idempotent."""
         self._released = True

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-from .errors import StateError, StateLocked
+from himbeerecouch.errors import StateError, StateLocked
 
 log = Logger()
 
@@ -219,7 +219,10 @@ def _lock_as_it_is(path: Path, wait_s: float) -> int:
         return -1
     try:
         _take(lock_fd, path, wait_s)
-    except BaseException:
+    except OSError:
+        os.close(lock_fd)
+        return -1
+    except StateLocked:
         os.close(lock_fd)
         raise
     return lock_fd

@@ -6,12 +6,15 @@ import errno
 import time
 from pathlib import Path
 
-from .account import ACCOUNT, Account
-from .errors import StateError, StateLocked
-from .identity import Identity, find_identity, read_password_file
-from .store import DEFAULT_STATE_DIR, StateFolder, lasting
+from himbeerecouch.account import ACCOUNT, Account
+from himbeerecouch.errors import StateError, StateLocked
+from himbeerecouch.identity import Identity, find_identity, read_password_file
+from himbeerecouch.store import DEFAULT_STATE_DIR, StateFolder, lasting
 
 __all__ = ["getmacid", "getpassword"]
+
+_STARTING_S = 1.0
+"""How long a daemon may take from its lock to its password."""
 
 
 def getmacid(
@@ -52,7 +55,7 @@ def getpassword(
         state = StateFolder.open(folder, identity.folder, strict=True, wait_s=0)
     except StateLocked:
         # A daemon has just been started: it makes the password right after it has taken the lock.
-        deadline = time.monotonic() + 1.0
+        deadline = time.monotonic() + _STARTING_S
         while not _there(state, state_dir) and time.monotonic() < deadline:
             time.sleep(0.02)
     except PermissionError as error:
