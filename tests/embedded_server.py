@@ -96,14 +96,21 @@ def free_port() -> int:
         return port
 
 
-def spawn(test: Any, folder: Path, *, port: int | None = None, options: Sequence[str] = ()) -> Spawned:
-    """Start ``twistd himbeerecouch-embedded`` on ``folder``, wait until it answers, and stop it after the test."""
+def spawn(
+    test: Any, folder: Path, *, port: int | None = None, admin: bool = True, options: Sequence[str] = ()
+) -> Spawned:
+    """Start ``twistd himbeerecouch-embedded`` on ``folder``, wait until it answers, and stop it after the test.
+
+    With ``admin`` False the server makes itself an admin, as it does for a user.
+    """
+    folder = folder.absolute()
     port = port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
     log = folder.parent / f"{folder.name}.log"
     twistd = "from twisted.scripts.twistd import run; run()"
     command = [sys.executable, "-c", twistd, "--nodaemon", "--pidfile=", f"--logfile={log}", "himbeerecouch-embedded"]
-    command += ["--listen", f"tcp:{port}:interface=127.0.0.1", "--data", str(folder), "--admin", ":".join(ADMIN)]
+    command += ["--listen", f"tcp:{port}:interface=127.0.0.1", "--data", str(folder)]
+    command += ["--admin", ":".join(ADMIN)] if admin else []
     command += ["--iterations", str(FEW_ITERATIONS), *options]
     root = str(Path(__file__).resolve().parent.parent)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
