@@ -120,7 +120,7 @@ class Gate:
             self._logins.remove(ticket.login_at)
         elif ticket.login_at is None and verdict in {Verdict.NEXT, Verdict.REFUSED, Verdict.LOCKED}:
             self._logins.append(now)
-        if verdict is not Verdict.UNANSWERED:
+        if verdict not in {Verdict.UNANSWERED, Verdict.NOTHING}:
             self.doubtful = False
         if verdict is Verdict.PROVEN:
             # A poll that was let in before the password turned wrong still ends well: it proves nothing any more.
@@ -135,6 +135,10 @@ class Gate:
             self._close(now + LOCKED_S + random * LOCKED_JITTER_S, Closed.LOCKED)
         if retry_after_s is not None:
             self._close(now + min(max(retry_after_s, 0.0), RETRY_AFTER_MAX_S), Closed.ASKED)
+
+    def greeted(self) -> None:
+        """Take in that the server answers: one more login may be spent."""
+        self.doubtful = False
 
     def hurry(self) -> None:
         """Open a gate that is closed for a refused password: somebody is creating the user right now.

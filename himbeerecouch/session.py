@@ -274,6 +274,7 @@ class Session:
         except CouchError as e:
             if e.status is None and not isinstance(e, AnswerTooLarge):
                 raise
+        server.gate.greeted()
 
     async def _fetch(self, call: Call, server: _Server, authorization: bytes | None, body: bytes | None) -> Reply:
         """Make one request to the server itself."""

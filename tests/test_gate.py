@@ -132,9 +132,14 @@ class GateTests(SynchronousTestCase):
         """A login without an answer counts as one, and is in doubt until the server has answered something."""
         self.gate.back(self.through(0), 0, Verdict.UNANSWERED)
         self.assertTrue(self.gate.doubtful)
-        self.gate.back(self.through(1), 1, Verdict.REFUSED)
+        self.gate.back(self.through(1), 1, Verdict.NOTHING)
+        self.assertTrue(self.gate.doubtful)
+        self.gate.greeted()
         self.assertFalse(self.gate.doubtful)
-        for now in (100, 101):
+        self.gate.back(self.through(1), 1, Verdict.UNANSWERED)
+        self.gate.back(self.through(2), 2, Verdict.NEXT)
+        self.assertFalse(self.gate.doubtful)
+        for now in (100,):
             self.gate.back(self.through(now), now, Verdict.NEXT)
         self.assertEqual(self.outside(102).reason, Closed.LOGINS)
 
