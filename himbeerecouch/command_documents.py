@@ -99,17 +99,17 @@ class CommandDocuments:
         ``claim`` is None where the command was not claimed.  False where the document is not ours to answer any more.
         """
         attempts, last = 0, False
-        shorter = iter(SMALLER_CHARACTERS)
+        shorter, written = iter(SMALLER_CHARACTERS), result
         while not last:
             last = not self._trying
             try:
-                rev, there = await self._put(answered(body, result))
+                rev, there = await self._put(answered(body, written))
             except CouchError as error:
                 if error.status == 413 or isinstance(error, BadRequest):
                     limit = next(shorter, None)
                     if limit is not None:
                         log.warn("the answer of command {id} is shortened: {error}", id=command.id, error=error)
-                        result = smaller(result, limit)
+                        written = smaller(result, limit)
                         last = False
                         continue
                 if not _may_pass(error) or (isinstance(error, Forbidden) and claim is None):

@@ -28,8 +28,8 @@ _WHY_ENDED = {
 class Task:
     """Runs one program or action, once; used by ``Commands``, on the reactor thread.
 
-    ``server_time`` gives Unix time by the server's clock.  ``gone`` fires with None when nothing is left of it: that may
-    be after its result, where it had to be ended and left something in the background.
+    ``server_time`` gives Unix time by the server's clock.  ``gone`` fires with None when nothing is left of it: that
+    may be after its result, where it had to be ended and left something in the background.
     """
 
     def __init__(
@@ -122,16 +122,13 @@ class _Timeout:
     def __init__(self, clock: Any, timeout_s: float, act: Callable[[], None]) -> None:
         self._clock = clock
         self._act = act
-        self._call: IDelayedCall
-        self._arm(timeout_s)
+        self._deadline_s = clock.seconds() + timeout_s
+        self._call: IDelayedCall = clock.callLater(min(timeout_s, _LONGEST_TIMER_S), self._next)
 
-    def _arm(self, rest_s: float) -> None:
-        step_s = min(rest_s, _LONGEST_TIMER_S)
-        self._call = self._clock.callLater(step_s, self._next, rest_s - step_s)
-
-    def _next(self, rest_s: float) -> None:
+    def _next(self) -> None:
+        rest_s = self._deadline_s - self._clock.seconds()
         if rest_s > 0:
-            self._arm(rest_s)
+            self._call = self._clock.callLater(min(rest_s, _LONGEST_TIMER_S), self._next)
         else:
             self._act()
 

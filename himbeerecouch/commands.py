@@ -360,3 +360,4 @@ class Commands(Service):
             task.abandon()
         for going in list(self._work):
             going.cancel()
+        self._hand.clear()

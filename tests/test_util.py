@@ -107,6 +107,7 @@ class UtilTests(SynchronousTestCase):
         """Another user is told to run with sudo, whether there is a password or not, and never gets another one."""
         if os.geteuid() != 0:
             raise SkipTest("only root can become another user")
+        self.dir.parent.chmod(0o755)
         self.lasts(True)
         self.patch(util, "find_identity", lambda **_options: Identity(7, "42", "42"))
         for there in (False, True):
