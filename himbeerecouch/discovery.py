@@ -89,6 +89,8 @@ class Discovery(DatagramProtocol):
     after each one: somebody is enrolling Pis just now, so that one that waits for its user may try to log in at once.
     """
 
+    noisy = False
+
     def __init__(
         self,
         mac_id: int,
