@@ -31,15 +31,6 @@ class Room:
     feed: Feed
     guards: Guards = field(factory=Guards)
 
-    def guard_sources(self) -> dict[str, tuple[str, str]]:
-        """Revision and source of every ``validate_doc_update``, by design document."""
-        found = {}
-        for stored in self.database.by_id("_design/", "_design0", after_low=False, descending=False, with_body=True):
-            source = jsontext.read(stored.leaf.body).get("validate_doc_update")
-            if source is not None:
-                found[stored.id] = (stored.leaf.rev, source)
-        return found
-
 
 class Databases:
     """The databases in one folder, or in memory."""

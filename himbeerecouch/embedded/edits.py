@@ -116,9 +116,8 @@ def _permit(room: Room, user: User, draft: Draft, new: Leaf, parent: Leaf | None
     before = None if parent is None else _whole(draft.id, parent, jsontext.read(parent.body))
     if room.database.name == USERS:
         passwords.check_user(draft.id, whole, before, user.is_admin)
-    sources = room.guard_sources()
-    if sources:
-        room.guards.check(sources, whole, before, user.context(room.database.name), security)
+    if room.database.guards:
+        room.guards.check(room.database.guards, whole, before, user.context(room.database.name), security)
 
 
 def _whole(identity: str, leaf: Leaf, fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import base64
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from himbeerecouch.embedded import jsontext
@@ -13,6 +14,9 @@ from himbeerecouch.embedded.indexes import Index, after, read_design
 from himbeerecouch.embedded.ledger import Change, Ledger, Stored
 from himbeerecouch.embedded.refused import bad_request
 from himbeerecouch.embedded.revisions import Leaf
+
+BEHIND_TEXT = b"\xff"
+"""sqlite sorts every blob behind every text."""
 
 
 def _leaf(generation: int, path: str, deleted: int, body: str) -> Leaf:
@@ -23,6 +27,8 @@ class Database(Ledger):
     """One open database."""
 
     indexes: tuple[Index, ...] = ()
+    guards: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    """Revision and source of every ``validate_doc_update``, by design document."""
 
     def __init__(
         self, path: Path | None, name: str, *, now_s: float, call_soon: Callable[[Callable[[], None]], object]
@@ -32,15 +38,23 @@ class Database(Ledger):
         self._tail = base64.urlsafe_b64encode(uuid.UUID(self.uuid).bytes).decode().rstrip("=")
 
     def _recall(self) -> None:
-        """Take the indexes, too, from the disk."""
+        """Take the design documents, too, from the disk."""
         super()._recall()
-        self._load_indexes()
+        self._load_designs()
 
-    def _load_indexes(self) -> None:
-        designs = self._sql.execute(
-            "SELECT id, body FROM documents WHERE id >= '_design/' AND id < '_design0' AND NOT deleted ORDER BY id"
+    def _load_designs(self) -> None:
+        rows = self._sql.execute(
+            "SELECT id, generation, path, deleted, body FROM documents "
+            "WHERE id >= '_design/' AND id < '_design0' AND NOT deleted ORDER BY id"
         )
-        self.indexes = tuple(index for name, body in designs for index in read_design(name, jsontext.read(body)))
+        designs = [(row[0], _leaf(*row[1:])) for row in rows]
+        parsed = [(name, leaf.rev, jsontext.read(leaf.body)) for name, leaf in designs]
+        self.indexes = tuple(index for name, _, design in parsed for index in read_design(name, design))
+        self.guards = {
+            name: (rev, design["validate_doc_update"])
+            for name, rev, design in parsed
+            if "validate_doc_update" in design
+        }
 
     # --- sequence numbers ---------------------------------------------------------------------------------------------
 
@@ -122,8 +136,8 @@ class Database(Ledger):
         last = "<=" if not descending else ">="
         rows = self._sql.execute(
             f"SELECT id, seq, generation, path, deleted, {body}, conflicts FROM documents "  # noqa: S608 fixed texts
-            f"WHERE id {first} ? AND (? OR id {last} ?) AND NOT deleted ORDER BY id {'DESC' if descending else ''}",
-            (low, high is None, high),
+            f"WHERE id {first} ? AND id {last} ? AND NOT deleted ORDER BY id {'DESC' if descending else ''}",
+            (low, ("" if descending else BEHIND_TEXT) if high is None else high),
         )
         for row in rows:
             yield Stored(row[0], row[1], _leaf(*row[2:6]), row[6])
@@ -193,7 +207,7 @@ class Database(Ledger):
     def _rebuild(self, design: str) -> None:
         """Make the indexes of a design document anew, after it has changed."""
         before = {index: index for index in self.indexes if index.ddoc == design}
-        self._load_indexes()
+        self._load_designs()
         now = [index for index in self.indexes if index.ddoc == design]
         stale = [
             index for index in before if index not in now or before[index].definition != _same(index, now).definition
