@@ -1,0 +1,227 @@
+"""The service that follows, on a Clock, with a client that answers from a script."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from himbeerecouch import errors
+from himbeerecouch.changes import Changes
+from himbeerecouch.model import Batch, DatabaseInfo, Json, Row
+
+INFO = DatabaseInfo("5-a", "100")
+
+
+class ScriptedCouch:
+    """A client whose answers the test gives."""
+
+    def __init__(self) -> None:
+        self.on_news: list[Any] = []
+        self.calls: list[tuple[str, Any]] = []
+        self.under_way: Deferred[Any] | None = None
+        self.documents: list[Json] = []
+        self.failing: errors.CouchError | None = None
+
+    def _ask(self, name: str, detail: Any = None) -> Deferred[Any]:
+        self.calls.append((name, detail))
+        self.under_way = Deferred()
+        return self.under_way
+
+    async def info(self, db: str) -> Any:
+        """Answers at once."""
+        self.calls.append(("info", db))
+        if self.failing is not None:
+            raise self.failing
+        return INFO
+
+    async def server_uuid(self) -> str:
+        """Answers at once."""
+        return "uuid"
+
+    async def find(self, db: str, selector: Json, **_: Any) -> Any:
+        """Answers at once: each document in the first query."""
+        self.calls.append(("find", selector))
+        return (self.documents if selector.get("type") == {"$eq": 7} else []), None
+
+    async def get(self, db: str, document_id: str) -> Json:
+        """Answers at once."""
+        self.calls.append(("get", document_id))
+        return {"_id": document_id}
+
+    async def changes(self, db: str, **what: Any) -> Any:
+        """Waits for the test."""
+        return await self._ask("changes", what)
+
+
+class Notes:
+    """A listener."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, Sequence[Row]]] = []
+        self.in_use: Collection[str] = ()
+        self.raises = False
+
+    def _take(self, what: str, rows: Sequence[Row]) -> None:
+        self.heard.append((what, rows))
+        if self.raises:
+            raise RuntimeError("the listener is broken")
+
+    def snapshot(self, rows: Sequence[Row]) -> None:
+        """Keep it."""
+        self._take("snapshot", rows)
+
+    def changed(self, rows: Sequence[Row]) -> None:
+        """Keep it."""
+        self._take("changed", rows)
+
+    def ids_in_use(self) -> Collection[str]:
+        """What the test says."""
+        if self.raises:
+            raise RuntimeError("the listener is broken")
+        return self.in_use
+
+
+class ChangesTests(SynchronousTestCase):
+    """Changes."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.couch = ScriptedCouch()
+        self.notes = Notes()
+        couch: Any = self.couch
+        self.changes = Changes(couch, "db", 7, self.notes, clock=self.clock, random=lambda: 0.5)
+        self.addCleanup(self.see_nothing_left)
+
+    def see_nothing_left(self) -> None:
+        """Every test ends with the service stopped, and nothing left of it."""
+        if self.changes.running:
+            self.successResultOf(self.changes.stopService())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.couch.on_news, [])
+
+    def answer(self, outcome: Any) -> None:
+        """Answer the request that is under way."""
+        d, self.couch.under_way = self.couch.under_way, None
+        assert d is not None
+        if isinstance(outcome, Exception):
+            d.errback(outcome)
+        else:
+            d.callback(outcome)
+
+    def polls(self) -> list[Any]:
+        """What was polled for."""
+        return [detail for name, detail in self.couch.calls if name == "changes"]
+
+    def test_follows(self) -> None:
+        """The snapshot is delivered, and then what changes; the next poll goes out in the same moment."""
+        self.couch.documents = [{"_id": "a"}]
+        self.changes.startService()
+        self.assertEqual(self.notes.heard, [("snapshot", (Row("a", {"_id": "a"}),))])
+        self.notes.in_use = {"a", "b"}
+        self.answer(Batch((Row("b", {}),), "6-a"))
+        self.assertEqual(self.notes.heard[1:], [("changed", (Row("b", {}),))])
+        self.assertEqual([poll["since"] for poll in self.polls()], ["5-a", "6-a"])
+        self.assertEqual(self.polls()[1]["selector"]["$or"][-1], {"_id": {"$in": ["a", "b"]}})
+
+    def test_listener_raises(self) -> None:
+        """A listener that raises is logged, and the feed goes on behind what it was given."""
+        self.notes.raises = True
+        self.changes.startService()
+        self.answer(Batch((Row("b", {}),), "6-a"))
+        self.assertEqual([poll["since"] for poll in self.polls()], ["5-a", "6-a"])
+        self.assertGreaterEqual(len(self.flushLoggedErrors(RuntimeError)), 3)
+
+    def test_failure_waits(self) -> None:
+        """After a failure it waits, and looks at the database before it polls again."""
+        self.changes.startService()
+        self.answer(errors.Unavailable("it"))
+        self.couch.calls.clear()
+        self.clock.advance(0.49)
+        self.assertEqual(self.couch.calls, [])
+        self.clock.advance(0.02)
+        self.assertEqual([name for name, _ in self.couch.calls], ["info", "changes"])
+
+    def test_no_database(self) -> None:
+        """A database that is missing, then there: read afresh, without a restart."""
+        self.couch.failing = errors.NotFound("database db")
+        self.changes.startService()
+        self.clock.advance(45)
+        self.couch.failing = None
+        self.assertEqual(self.notes.heard, [])
+        self.clock.advance(45)
+        self.assertEqual(self.notes.heard, [("snapshot", ())])
+
+    def test_monster(self) -> None:
+        """Where one row is too large it is asked for by its id."""
+        self.changes.startService()
+        for _ in range(8):
+            self.answer(errors.AnswerTooLarge("it", limit_bytes=1))
+        self.answer(Batch((Row("m", None),), "6-m"))
+        self.assertEqual(self.notes.heard[-1], ("changed", (Row("m", {"_id": "m"}),)))
+
+    def test_resync(self) -> None:
+        """A resync ends the poll that is under way, and a wait."""
+        self.changes.startService()
+        self.changes.resync()
+        self.assertEqual(len(self.notes.heard), 2)
+        self.answer(errors.Unavailable("it"))
+        self.changes.resync()
+        self.assertEqual(len(self.notes.heard), 3)
+
+    def test_news(self) -> None:
+        """What may work now is tried at once; a poll that is well goes on, unless it is another server's."""
+        self.changes.startService()
+        poll = self.couch.under_way
+        (news,) = self.couch.on_news
+        news(False)
+        self.assertIs(self.couch.under_way, poll)
+        news(True)
+        self.assertIsNot(self.couch.under_way, poll)
+        self.couch.failing = errors.LoginRefused("it", retry_after_s=75)
+        self.answer(errors.LoginRefused("it", retry_after_s=75))
+        polls = len(self.polls())
+        self.couch.failing = None
+        news(False)
+        self.assertEqual(len(self.polls()), polls + 1)
+
+    def test_stop_during_poll(self) -> None:
+        """When it is stopped during a poll, the poll is cancelled and nothing is heard any more."""
+        self.changes.startService()
+        poll = self.couch.under_way
+        assert poll is not None
+        self.successResultOf(self.changes.stopService())
+        self.assertTrue(poll.called)
+        self.assertEqual(len(self.notes.heard), 1)
+
+    def test_stop_during_wait(self) -> None:
+        """When it is stopped during a wait, no delayed call is left; it can be started again."""
+        self.changes.startService()
+        self.answer(errors.Forbidden("it"))
+        self.successResultOf(self.changes.stopService())
+        self.changes.startService()
+        self.assertEqual(len(self.notes.heard), 2)
+
+    def test_says_so_once(self) -> None:
+        """The same failure is logged once in ten minutes, with what to do, and the end of it too."""
+        from twisted.logger import globalLogPublisher
+
+        events: list[Any] = []
+        observer: Any = events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.couch.failing = errors.Forbidden("database db", status=403, reason="no")
+        self.changes.startService()
+        for _ in range(20):
+            self.clock.advance(45)
+        warned = [e for e in events if e.get("log_format", "").startswith("{database}: {error}")]
+        self.assertEqual(len(warned), 2)
+        self.assertIn("_security", warned[0]["advice"])
+        self.couch.failing = None
+        self.clock.advance(45)
+        self.clock.advance(20)
+        self.answer(Batch((), "6-a"))
+        self.assertEqual(len([e for e in events if "all is well" in e.get("log_format", "")]), 1)
