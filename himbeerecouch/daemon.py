@@ -1,0 +1,282 @@
+"""The daemon as a Unix process: its signals, its log file, its exit status, and how it replaces itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, cast
+
+from attrs import field, frozen
+from twisted.application.service import MultiService
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorCore
+from twisted.logger import ILogObserver, Logger, textFileLogObserver
+from twisted.python.failure import Failure
+from twisted.python.logfile import LogFile
+
+from himbeerecouch.commands import Commands
+from himbeerecouch.host import Host
+from himbeerecouch.model import Running
+from himbeerecouch.node import Node
+from himbeerecouch.threads import owner_name
+
+LOG_FILE_BYTES = 1_000_000
+LOG_FILES = 5
+HANDOVER = "HIMBEERECOUCH_HANDOVER"
+LAST_QUIT_S = 5.0
+"""How long programs may take to quit before the daemon replaces itself."""
+ENDING_S = 1.0
+"""How long the process may take to end, once all services are gone."""
+
+log = Logger()
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def use_monotonic_time(reactor: object) -> None:
+    """Make the reactor's timers run on the monotonic clock; called before anything is scheduled.
+
+    By itself Twisted uses wall-clock time, which on a Pi without a clock of its own jumps by years when NTP answers.
+    """
+    setattr(reactor, "seconds", time.monotonic)  # noqa: B010 - the reactor's interface does not name it assignable
+
+
+# --- the log file -----------------------------------------------------------------------------------------------------
+
+
+def bounded_log_observer(path: str) -> ILogObserver:
+    """Log to ``path``, at most ``LOG_FILES`` old files of ``LOG_FILE_BYTES`` beside it; SIGUSR1 rotates.
+
+    twistd's own log file is rotated too, but its old files are never deleted, and a Pi's card fills.
+    """
+    file = cast(Any, LogFile).fromFullPath(path, rotateLength=LOG_FILE_BYTES, maxRotatedFiles=LOG_FILES)
+
+    def rotate(number: int, frame: FrameType | None) -> None:
+        from twisted.internet import reactor
+
+        cast(Any, reactor).callFromThread(file.rotate)
+
+    signal.signal(signal.SIGUSR1, rotate)
+    return textFileLogObserver(file)
+
+
+def bound_log_file(twistd: Any) -> None:
+    """Have twistd, whose parsed options are ``twistd``, log to a bounded file wherever it would log to a file."""
+    if twistd.get("logger") or twistd.get("syslog"):
+        return
+    path = twistd.get("logfile")
+    if path == "-" or (not path and twistd.get("nodaemon")):
+        return
+    path = str(Path(path or "twistd.log").absolute())
+    twistd["logfile"] = path
+    twistd["logger"] = lambda: bounded_log_observer(path)
+
+
+# --- signals ----------------------------------------------------------------------------------------------------------
+
+
+def install_signals(reactor: Any, *, reload: Callable[[], None], owner_of: Callable[[int], str | None]) -> None:
+    """Take the daemon's signals; called once the reactor runs, since it installs handlers of its own when it starts.
+
+    SIGTERM and SIGINT end the daemon with exit status 0, where twistd would die of the signal.  SIGHUP calls
+    ``reload``.  SIGUSR2 logs every thread's stack, with the program that it belongs to.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        reactor.callFromThread(_stop_once, reactor)
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        reactor.callFromThread(reload)
+
+    def stacks(number: int, frame: FrameType | None) -> None:
+        # Formatted here and now: a reactor that is stuck is what one wants to see.
+        log.info("stacks of all threads:\n{stacks}", stacks=thread_stacks(owner_of))
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGHUP, hang_up)
+    signal.signal(signal.SIGUSR2, stacks)
+
+
+def _stop_once(reactor: IReactorCore) -> None:
+    from twisted.internet.error import ReactorNotRunning
+
+    try:
+        reactor.stop()
+    except ReactorNotRunning:
+        log.info("already stopping")
+
+
+def thread_stacks(owner_of: Callable[[int], str | None]) -> str:
+    """The stack of each thread, as text; ``owner_of`` gives the program of a thread's identifier."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    parts = []
+    for ident, frame in sorted(sys._current_frames().items()):
+        owner = owner_of(ident)
+        head = f"{names.get(ident, ident)}{f' of program {owner!r}' if owner else ''}"
+        parts.append(f"--- {head}\n{''.join(traceback.format_stack(frame))}")
+    return "\n".join(parts)
+
+
+# --- ending and replacing ---------------------------------------------------------------------------------------------
+
+
+@frozen
+class Handover:
+    """What one image of the daemon tells the next one of the same process."""
+
+    replaced: bool = False
+    """Whether there was one before."""
+    finished: Mapping[str, Running] = field(factory=dict, hash=False)
+    """Programs that had finished, by id.  They stay finished."""
+    pid_file: str | None = None
+    """To be removed at the end, since the new image is told of no pid file."""
+
+
+def take_handover() -> Handover:
+    """Return what the image before this one left, and forget it, so that no program or command inherits it."""
+    try:
+        left = os.environ.pop(HANDOVER, None)
+        told = json.loads(left or "{}")
+        finished = {id: Running(digest, asked) for id, (digest, asked) in told.get("finished", {}).items()}
+        return Handover(left is not None, finished, told.get("pid_file"))
+    except (ValueError, TypeError, AttributeError):
+        log.warn("{name} in the environment is not understood, and not used", name=HANDOVER)
+        return Handover()
+
+
+def replace_image(twistd: Mapping[str, Any], arguments: Sequence[str], handover: Handover) -> NoReturn:
+    """Run the daemon afresh in this very process, in the foreground form: same pid, same log, same pid file.
+
+    twistd would refuse to start beside its own pid file, so the new image is told of none, and removes the real one
+    itself when it ends.  All of our descriptors are close-on-exec.
+    """
+    if twistd.get("syslog"):
+        logging = ["--syslog", f"--prefix={twistd['prefix']}"]
+    else:
+        logging = [f"--logfile={twistd.get('logfile') or '-'}"]
+    finished = {id: (program.digest, dict(program.asked)) for id, program in handover.finished.items()}
+    os.environ[HANDOVER] = json.dumps({"finished": finished, "pid_file": handover.pid_file})
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(  # noqa: S606 - our own interpreter, no shell
+        sys.executable,
+        [
+            sys.executable,
+            "-c",
+            "from twisted.scripts.twistd import run; run()",
+            "--nodaemon",
+            "--pidfile=",
+            *logging,
+            "himbeerecouch",
+            *arguments,
+        ],
+    )
+
+
+def remove_pid_file(path: str | None) -> None:
+    """Remove the pid file, if there is one, as twistd does at an ordinary end."""
+    if path:
+        try:
+            Path(path).unlink(missing_ok=True)
+        except OSError as error:
+            log.warn("pid file {path} can't be removed: {error}", path=path, error=error)
+
+
+def end_at_once(status: int) -> NoReturn:
+    """End the process without waiting for threads that do not return: the interpreter would join them for ever."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+class Daemon(MultiService):
+    """All services of the daemon, in the process that they run in.
+
+    ``twistd`` are twistd's own parsed options.  ``arguments`` is the command line of ours.  ``close`` lets go of what
+    has to be held until all services are gone.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        node: Node,
+        host: Host,
+        commands: Commands,
+        twistd: Mapping[str, Any],
+        arguments: Sequence[str],
+        handover: Handover,
+        quit_timeout_s: float,
+        close: Callable[[], None],
+    ) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._node = node
+        self._host = host
+        self._commands = commands
+        self._twistd = twistd
+        self._arguments = arguments
+        self._pid_file: str | None = twistd.get("pidfile") or handover.pid_file
+        self._quit_timeout_s = quit_timeout_s
+        self._close = close
+        self._replacing: Deferred[None] | None = None
+
+    def startService(self) -> None:
+        super().startService()
+        self._reactor.callWhenRunning(install_signals, self._reactor, reload=self._node.reload, owner_of=owner_name)
+
+    def stopService(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._replacing is not None:
+            self._replacing.cancel()
+        await super().stopService()
+        self._close()
+        stuck = self._host.stuck()
+        if stuck:
+            log.error("ending without waiting for {stuck}, whose threads do not return", stuck=", ".join(stuck))
+        # Twisted and the interpreter join every thread before they end: those of programs, and those that wait for a
+        # name server that does not answer.
+        ending = threading.Timer(ENDING_S, self._end_all_the_same, [1 if stuck else 0])
+        ending.daemon = True
+        ending.start()
+        if self._twistd.get("pidfile") is None or self._pid_file != self._twistd.get("pidfile"):
+            remove_pid_file(self._pid_file)
+
+    def _end_all_the_same(self, status: int) -> NoReturn:
+        remove_pid_file(self._pid_file)
+        end_at_once(status)
+
+    def replace(self, reason: str) -> None:
+        """Start afresh with the same pid, because ``reason``: the last resort against a thread that never returns.
+
+        Returns at once.  Running commands may end first, for as long as a program may take to quit; then the programs
+        have ``LAST_QUIT_S`` to do so.
+        """
+        if self._replacing is None and self.running:
+            log.warn("the daemon replaces itself: {reason}", reason=reason)
+            self._replacing = Deferred.fromCoroutine(self._replace())
+            self._replacing.addErrback(self._not_replaced)
+
+    async def _replace(self) -> None:
+        await self._node.stop_following()
+        await self._commands.drain(self._quit_timeout_s)
+        await self._host.quit_all(LAST_QUIT_S)
+        self._close()
+        replace_image(self._twistd, self._arguments, Handover(True, self._host.finished, self._pid_file))
+
+    def _not_replaced(self, failure: Failure) -> None:
+        if failure.check(CancelledError) is None:
+            log.failure("the daemon can't replace itself, and ends", failure=failure)
+            end_at_once(1)

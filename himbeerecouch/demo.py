@@ -1,0 +1,187 @@
+"""Shows the main job on one machine: an embedded database, one daemon, and programs that run.  ``make demo``."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import secrets
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+from urllib.parse import quote
+
+from himbeerecouch.ask import probe
+from himbeerecouch.errors import HimbeerecouchError
+from himbeerecouch.source_tree import read_program
+
+MAC_ID = 202481591484002
+DATABASE = "nedm/raspberries"
+START_TIMEOUT_S = 60.0
+TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "--nodaemon", "--pidfile=")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the demo with the examples of the folder ``argv[0]`` until Ctrl-C; return the exit status."""
+    examples = Path(argv[0] if argv else "examples")
+    if not examples.is_dir():
+        print(f"{examples}: there is no such folder of examples", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with contextlib.ExitStack() as stack:
+            _run(examples, stack)
+    except KeyboardInterrupt:
+        print("\nall ended", flush=True)
+        return 0
+    except (HimbeerecouchError, OSError) as error:
+        print(f"the demo can't go on: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(examples: Path, stack: contextlib.ExitStack) -> NoReturn:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="himbeerecouch-demo-")))
+    port, discovery_port = _free_port(5984, socket.SOCK_STREAM), _free_port(53000, socket.SOCK_DGRAM)
+    server, password = f"http://127.0.0.1:{port}", secrets.token_hex(6)
+    couch = Couch(server, "admin", password)
+
+    _say(f"1. a database server, for this demo alone, on {server}")
+    (folder / "couch").mkdir()
+    (folder / "couch" / "admin").write_text(f"admin:{password}\n")
+    (folder / "couch" / "admin").chmod(0o600)
+    log = f"--logfile={folder / 'couch.log'}"
+    embedded = ("himbeerecouch-embedded", f"--listen=tcp:{port}:interface=127.0.0.1", f"--data={folder / 'couch'}")
+    stack.enter_context(_child(*TWISTD, log, *embedded))
+    _wait_until(lambda: couch.ask("GET", "/_up"), "the embedded database does not answer")
+
+    _say(f"2. the daemon, as a Raspberry Pi with the MacID {MAC_ID}")
+    (folder / "server").write_text(server + "\n")
+    stack.enter_context(
+        _child(
+            *TWISTD,
+            "himbeerecouch",
+            f"--server-file={folder / 'server'}",
+            f"--mac-id={MAC_ID}",
+            f"--state-dir={folder / 'state'}",
+            f"--discovery-port={discovery_port}",
+        )
+    )
+
+    _say("3. asking the network which Pi waits to be enrolled, and creating its user")
+    found = _wait_until(
+        lambda: [a for a in probe(server, 1.0, port=discovery_port) if a.mac_id == MAC_ID and a.password],
+        "the daemon does not answer the probe",
+    )[0]
+    user = {"name": str(MAC_ID), "password": found.password, "roles": [], "type": "user"}
+    for name in (DATABASE, f"{DATABASE}_status"):
+        couch.ask("PUT", f"/{quote(name, safe='')}")
+        members = {"names": [str(MAC_ID)], "roles": []}
+        couch.ask("PUT", f"/{quote(name, safe='')}/_security", {"admins": {"roles": ["_admin"]}, "members": members})
+    couch.ask("PUT", f"/_users/org.couchdb.user:{MAC_ID}", user)
+    # Another probe makes a Pi that waits for its user try to log in at once.
+    probe(server, 0.5, port=discovery_port)
+
+    _say(f"4. saving the programs of {examples} for it")
+    for path in sorted(examples.iterdir()):
+        if path.suffix == ".py" or (path / "main.py").is_file():
+            couch.ask("PUT", f"/{quote(DATABASE, safe='')}/{path.stem}", read_program(path, MAC_ID))
+    _explain(f"http://admin:{password}@127.0.0.1:{port}/{quote(DATABASE, safe='')}")
+    while True:
+        signal.pause()
+
+
+def _explain(database: str) -> None:
+    code = 'import time\n\ndef main():\n    while not should_quit():\n        log("changed!")\n        time.sleep(2)\n'
+    program = shlex.quote(json.dumps({"type": MAC_ID, "name": "clock", "code": code}))
+    command = shlex.quote(json.dumps({"type": f"{MAC_ID}_cmd", "cmd": ["uname", "-a"]}))
+    rev = """python3 -c 'import json, sys; print(json.load(sys.stdin)["_rev"])'"""
+    _say(
+        f"""5. below is the daemon's log. In another terminal, change a program:
+
+    REV=$(curl -s {database}/clock | {rev})
+    curl -X PUT "{database}/clock?rev=$REV" -d {program}
+
+   run a command, and see what it wrote:
+
+    curl -X PUT {database}/my-command -d {command}
+    curl {database}/my-command
+
+   Ctrl-C ends all of it.
+"""
+    )
+
+
+def _say(text: str) -> None:
+    print(f"\n{text}", flush=True)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _free_port(wanted: int, kind: socket.SocketKind) -> int:
+    """``wanted`` where it is free, else another one."""
+    for port in (wanted, 0):
+        with socket.socket(socket.AF_INET, kind) as probe_socket, contextlib.suppress(OSError):
+            probe_socket.bind(("127.0.0.1" if kind == socket.SOCK_STREAM else "", port))
+            return int(probe_socket.getsockname()[1])
+    raise OSError("no port is free")
+
+
+@contextlib.contextmanager
+def _child(*argv: str) -> Iterator[None]:
+    # In a session of its own: Ctrl-C reaches the demo alone, which then ends the others in order.
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - our own programs
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until(ask: Any, otherwise: str) -> Any:
+    """Ask again and again until there is something; give up after a minute."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if answer := ask():
+                return answer
+        time.sleep(0.1)
+    raise OSError(otherwise)
+
+
+class Couch:
+    """As much of a CouchDB client as a script needs: one blocking request at a time."""
+
+    def __init__(self, server: str, user: str, password: str) -> None:
+        self._server = server
+        self._authorization = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Return what the server answers, as JSON.  Raises OSError, which an HTTP error status is too."""
+        request = urllib.request.Request(  # noqa: S310 - an http URL of our own making
+            self._server + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": self._authorization, "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - the same
+            return json.load(answer)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

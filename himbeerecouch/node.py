@@ -1,0 +1,161 @@
+"""Ties the services together: the feed says what is wanted, the host and the commands make it so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from himbeerecouch.catalogue import Catalogue, Gone, Refusal
+from himbeerecouch.changes import Changes
+from himbeerecouch.commands import Commands
+from himbeerecouch.couch import Couch
+from himbeerecouch.errors import ServerFileError
+from himbeerecouch.host import Host
+from himbeerecouch.model import Command, GlobalModule, Row
+from himbeerecouch.plan import merge, plan
+
+SERVER_FILE_RETRY_S = 20.0
+
+log = Logger()
+
+
+class Node(MultiService):
+    """One Pi: what its database says is what runs on it.
+
+    ``read_server_file`` returns the URL of the server or raises ServerFileError; ``changes`` makes the follower, given
+    this node as its listener.  ``stale`` says whether commands that stand in the first snapshot are too old to be run,
+    and ``settled`` is called once that snapshot has been dealt with.  All of it in the reactor's thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: IReactorTime,
+        read_server_file: Callable[[], str],
+        couch: Couch,
+        changes: Callable[[Node], Changes],
+        host: Host,
+        commands: Commands,
+        catalogue: Catalogue,
+        compile_error: Callable[[str, str], str | None],
+        stale: bool = False,
+        settled: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__()
+        self._clock = clock
+        self._read_server_file = read_server_file
+        self._couch = couch
+        self._host = host
+        self._commands = commands
+        self._catalogue = catalogue
+        self._compile_error = compile_error
+        self._stale = stale
+        self._settled = settled
+        self._global_modules: Mapping[str, GlobalModule] = {}
+        self._told: Mapping[str, str] = {}
+        self._retry: IDelayedCall | None = None
+        self._changes = changes(self)
+        for service in (host, commands):
+            service.setServiceParent(self)
+
+    @property
+    def global_modules(self) -> Mapping[str, GlobalModule]:
+        """The global modules that count now, by name.  Replaced as a whole, never changed: any thread may read it."""
+        return self._global_modules
+
+    # --- its life -----------------------------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        super().startService()
+        self._find_server()
+
+    def stopService(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._forget_retry()
+        # The commands still write their answers while they stop: the client goes last.
+        await super().stopService()
+        await self._couch.close()
+
+    async def stop_following(self) -> None:
+        """Take no more changes; all else goes on."""
+        self._forget_retry()
+        if self._changes.parent is not None:
+            await self._changes.disownServiceParent()
+
+    def _forget_retry(self) -> None:
+        if self._retry is not None and self._retry.active():
+            self._retry.cancel()
+        self._retry = None
+
+    def reload(self) -> None:
+        """Read the server file again, and restart all programs."""
+        log.info("reading the server file again, and restarting the programs")
+        self._find_server()
+        self._host.restart_all()
+
+    def _find_server(self) -> None:
+        self._forget_retry()
+        try:
+            url = self._read_server_file()
+        except ServerFileError as error:
+            log.error("{error}; it is read again in {retry_s:.0f} s", error=error, retry_s=SERVER_FILE_RETRY_S)
+            self._retry = self._clock.callLater(SERVER_FILE_RETRY_S, self._find_server)
+            return
+        self._couch.move(url)
+        if self._changes.parent is None:
+            self._changes.setServiceParent(self)
+        else:
+            self._changes.resync()
+
+    # --- the feed's listener ------------------------------------------------------------------------------------------
+
+    def ids_in_use(self) -> set[str]:
+        """The documents whose every change the feed must tell of."""
+        return self._catalogue.ids() | set(self._commands.in_use())
+
+    def snapshot(self, rows: Sequence[Row]) -> None:
+        """These are all the documents there are for this Pi: what is not among them is gone."""
+        there = {row.id for row in rows}
+        vanished = (Row(id, None, deleted=True) for id in sorted(self.ids_in_use() - there))
+        self._fold((*vanished, *rows), stale=self._stale)
+        self._stale = False
+        self._settled()
+
+    def changed(self, rows: Sequence[Row]) -> None:
+        """These documents have changed, in this order."""
+        self._fold(rows, stale=False)
+
+    def _fold(self, rows: Iterable[Row], *, stale: bool) -> None:
+        for row in rows:
+            news = self._catalogue.fold(row)
+            if isinstance(news, Command):
+                self._commands.submit(news, stale=stale)
+            elif isinstance(news, Refusal):
+                self._commands.refuse(news.document, news.reason)
+            elif isinstance(news, Gone):
+                self._commands.gone(news.id)
+        self._reconcile()
+
+    def _reconcile(self) -> None:
+        merged = merge(self._catalogue.exports.values(), self._global_modules, self._compile_error)
+        self._global_modules = merged.modules
+        self._tell(merged.problems)
+        step = plan(self._catalogue.programs, self._host.in_hand(), self._global_modules)
+        for id in step.stop:
+            self._host.stop(id)
+        for program in step.start:
+            self._host.start(program)
+
+    def _tell(self, problems: Mapping[str, tuple[str, ...]]) -> None:
+        """Log each document that is refused, once."""
+        wrong = {id: "; ".join(reasons) for id, reasons in problems.items()} | self._catalogue.rejected
+        for id, reason in wrong.items():
+            if self._told.get(id) != reason:
+                log.error("document {id!r}: {reason}. Mend it and save it again", id=id, reason=reason)
+        self._told = wrong

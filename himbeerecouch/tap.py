@@ -1,0 +1,216 @@
+"""Puts the daemon together: ``twistd himbeerecouch``."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict, fields, frozen
+from twisted.application.service import MultiService
+from twisted.python import usage
+
+from himbeerecouch import daemon
+from himbeerecouch.account import Account
+from himbeerecouch.actions import actions, rotate
+from himbeerecouch.catalogue import Catalogue
+from himbeerecouch.changes import Changes
+from himbeerecouch.commands import Commands
+from himbeerecouch.couch import Login, connect
+from himbeerecouch.discovery import Discovery, DiscoveryService, Mode
+from himbeerecouch.errors import HimbeerecouchError
+from himbeerecouch.host import Host
+from himbeerecouch.identity import find_identity
+from himbeerecouch.led import Blinker, find_led
+from himbeerecouch.lights import Lights
+from himbeerecouch.loader import compile_error
+from himbeerecouch.node import Node
+from himbeerecouch.server_file import read_server_file
+from himbeerecouch.store import DEFAULT_STATE_DIR, StateFolder
+from himbeerecouch.wire import PORT
+
+STARTED = "started"
+"""The state file that says that a first snapshot was dealt with once."""
+
+
+@frozen
+class Config:
+    """What the daemon was told on its command line; the defaults are what the help says."""
+
+    server_file: str = "/etc/rspby/server"
+    database: str = "nedm/raspberries"
+    interface: str | None = None
+    mac_id: int | None = None
+    password_file: str | None = None
+    state_dir: str = str(DEFAULT_STATE_DIR)
+    quit_timeout: float = 20.0
+    ca_file: str | None = None
+    discovery: str = Mode.ENROLL.value
+    discovery_port: int = PORT
+    max_source: int = 1024 * 1024
+
+    def arguments(self) -> list[str]:
+        """The command line that says the same."""
+        return [
+            f"--{name.replace('_', '-')}={value}"
+            for name, value in asdict(self).items()
+            if value is not None and value != getattr(fields(Config), name).default
+        ]
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def _number(kind: Callable[[str], Any], low: float, high: float) -> Callable[[str], Any]:
+    def coerce(text: str) -> Any:
+        value = kind(text)
+        if not low <= value <= high:
+            raise ValueError(f"{text} is not between {low:g} and {high:g}")
+        return value
+
+    return coerce
+
+
+def _mode(text: str) -> str:
+    return Mode(text).value
+
+
+class Options(usage.Options):
+    """The options of ``twistd himbeerecouch``."""
+
+    synopsis = "Usage: twistd [options] himbeerecouch [options]"
+    longdesc = "Runs the Python programs that a CouchDB database has for this machine, and keeps them running."
+    optParameters = [  # noqa: RUF012 - twistd reads it from the class
+        ["server-file", None, Config().server_file, "File of one line, the URL of the CouchDB server"],
+        ["database", None, Config().database, "Name of the database that has the programs"],
+        ["interface", None, None, "Network interface whose address is the MacID [default: eth0, end0, wlan0, ...]"],
+        ["mac-id", None, None, "Take this MacID, a decimal number, in place of an interface's", _number(int, 1, 2**48)],
+        ["password-file", None, None, "File of one line, the password to log in with in place of the Pi's own"],
+        ["state-dir", None, Config().state_dir, "Folder for what has to outlive the daemon, such as the password"],
+        [
+            "quit-timeout",
+            None,
+            20.0,
+            "Seconds that a program has to return when it is stopped",
+            _number(float, 1, 3600),
+        ],
+        ["ca-file", None, None, "File with the certificates (PEM) of the CA to trust, for a laboratory's own one"],
+        [
+            "discovery",
+            None,
+            Config().discovery,
+            "Who is told the password: open (all), enroll (until the first login), off",
+            _mode,
+        ],
+        ["discovery-port", None, PORT, "UDP port to answer probes on", _number(int, 0, 65535)],
+        ["max-source", None, Config().max_source, "Largest source of one module, in bytes", _number(int, 1, 2**30)],
+    ]
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Refuse what is no option: a forgotten ``--`` would otherwise be ignored."""
+        if arguments:
+            raise usage.UsageError(f"what is {arguments[0]!r}? All is said by options")
+
+    def postOptions(self) -> None:
+        """Bound twistd's log file before twistd opens it."""
+        if not math.isfinite(self["quit-timeout"]):
+            raise usage.UsageError("--quit-timeout must be a number of seconds")
+        parent = getattr(self, "parent", None)
+        if parent is not None:
+            daemon.bound_log_file(parent)
+
+    def config(self) -> Config:
+        """The options as a value."""
+        return Config(**{name: self[name.replace("_", "-")] for name in (field.name for field in fields(Config))})
+
+
+# --- the house --------------------------------------------------------------------------------------------------------
+
+
+def makeService(options: Options) -> MultiService:
+    """Called by twistd before it goes into the background.  Ends with a message where the daemon can't start."""
+    from twisted.internet import reactor
+
+    parent: Mapping[str, Any] = getattr(options, "parent", None) or {}
+    try:
+        return make_daemon(reactor, options.config(), parent, daemon.take_handover())
+    except HimbeerecouchError as error:
+        raise SystemExit(f"himbeerecouch does not start: {error}") from error
+
+
+def make_daemon(reactor: Any, config: Config, twistd: Mapping[str, Any], handover: daemon.Handover) -> MultiService:
+    """Put all services together.  Raises HimbeerecouchError where this can't be this Pi's daemon."""
+    daemon.use_monotonic_time(reactor)
+    identity = find_identity(interface=config.interface, mac_id=config.mac_id)
+    state = StateFolder.open(Path(config.state_dir), identity.folder)
+    account = Account(identity, state, password_file=Path(config.password_file) if config.password_file else None)
+    led = find_led()
+    lights = Lights(Blinker(led, reactor), reactor, has_led=led is not None, waiting=lambda: not account.enrolled)
+
+    def accepted(password: str) -> None:
+        account.accepted(password)
+        lights.look()
+
+    login = Login(account.username, account.passwords(), accepted)
+    couch = connect(reactor, login=login, ca_file=config.ca_file, random=random.random)
+    commands = Commands(
+        reactor,
+        couch,
+        config.database,
+        actions=actions(
+            identify=lights.identify,
+            restart=lambda: whole.replace("a command asks for it"),
+            rotate=lambda: rotate(account, couch, login),
+        ),
+    )
+    host = Host(
+        reactor,
+        global_modules=lambda: node.global_modules,
+        quit_timeout_s=config.quit_timeout,
+        replace=lambda reason: whole.replace(reason),  # noqa: PLW0108 - it is made further down
+        changed=lambda id: None,
+        already_finished=handover.finished,
+    )
+    node = Node(
+        clock=reactor,
+        read_server_file=partial(read_server_file, config.server_file),
+        couch=couch,
+        changes=lambda listener: Changes(
+            couch, config.database, account.mac_id, listener, clock=reactor, random=random.random
+        ),
+        host=host,
+        commands=commands,
+        catalogue=Catalogue(account.mac_id, config.max_source),
+        compile_error=compile_error,
+        stale=state.read(STARTED) is None and not handover.replaced,
+        settled=lambda: state.write(STARTED, b"1\n"),
+    )
+    discovery = DiscoveryService(
+        Discovery(
+            account.mac_id,
+            lambda: account.password,
+            lambda: account.enrolled,
+            Mode(config.discovery),
+            clock=reactor,
+            probed=couch.hurry,
+        ),
+        reactor=reactor,
+        port=config.discovery_port,
+    )
+    whole = daemon.Daemon(
+        reactor,
+        node=node,
+        host=host,
+        commands=commands,
+        twistd=twistd,
+        arguments=config.arguments(),
+        handover=handover,
+        quit_timeout_s=config.quit_timeout,
+        close=state.close,
+    )
+    for service in (node, discovery, lights):
+        service.setServiceParent(whole)
+    return whole

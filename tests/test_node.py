@@ -1,0 +1,218 @@
+"""The feed's rows reach the host and the commands, and nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from himbeerecouch.catalogue import Catalogue
+from himbeerecouch.errors import ServerFileError
+from himbeerecouch.model import Command, Program, Row, Running
+from himbeerecouch.node import SERVER_FILE_RETRY_S, Node
+
+MAC = 7
+
+
+class Host(Service):
+    """Runs nothing; keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.programs: dict[str, Program] = {}
+        self.asked: dict[str, Mapping[str, str | None]] = {}
+
+    def start(self, program: Program) -> None:
+        self.told.append(f"start {program.id} {program.rev}")
+        self.programs[program.id] = program
+
+    def stop(self, id: str) -> None:
+        self.told.append(f"stop {id}")
+        del self.programs[id]
+
+    def in_hand(self) -> dict[str, Running]:
+        return {id: Running(program.digest, self.asked.get(id, {})) for id, program in self.programs.items()}
+
+    def restart_all(self) -> None:
+        self.told.append("restart all")
+
+
+class Commands(Service):
+    """Runs nothing; keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def submit(self, command: Command, *, stale: bool = False) -> None:
+        self.told.append(f"{'stale' if stale else 'run'} {command.id}")
+
+    def refuse(self, document: dict[str, Any], reason: str) -> None:
+        self.told.append(f"refuse {document['_id']}: {reason}")
+
+    def gone(self, id: str) -> None:
+        self.told.append(f"gone {id}")
+
+    def in_use(self) -> set[str]:
+        return {"in-hand"}
+
+
+class Changes(Service):
+    """Follows nothing."""
+
+    resyncs = 0
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return succeed(None)
+
+    def resync(self) -> None:
+        self.resyncs += 1
+
+
+class Couch:
+    """Keeps where it was moved to."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.urls: list[str | None] = []
+
+    def move(self, url: str | None) -> None:
+        self.urls.append(url)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def row(id: str, rev: str = "1-a", **members: Any) -> Row:
+    return Row(id, {"_id": id, "_rev": rev, **members})
+
+
+def program(id: str, rev: str = "1-a", code: str = "x") -> Row:
+    return row(id, rev, type=MAC, code=code)
+
+
+class NodeTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.host, self.commands, self.changes, self.couch = Host(), Commands(), Changes(), Couch()
+        self.url: str | ServerFileError = "http://server:5984"
+        self.settled = 0
+        self.node = self.make()
+
+    def make(self, *, stale: bool = False) -> Node:
+        def settled() -> None:
+            self.settled += 1
+
+        return Node(
+            clock=self.clock,
+            read_server_file=self.read_server_file,
+            couch=cast(Any, self.couch),
+            changes=lambda listener: cast(Any, self.changes),
+            host=cast(Any, self.host),
+            commands=cast(Any, self.commands),
+            catalogue=Catalogue(MAC, 1000),
+            compile_error=lambda source, name: "line 1" if source == "!" else None,
+            stale=stale,
+            settled=settled,
+        )
+
+    def read_server_file(self) -> str:
+        if isinstance(self.url, ServerFileError):
+            raise self.url
+        return self.url
+
+    def told(self) -> list[str]:
+        told, self.host.told[:] = list(self.host.told), []
+        return told
+
+    def test_programs(self) -> None:
+        """A program starts, changes and stops as its document does; rows that come again change nothing."""
+        self.node.snapshot([program("b"), program("a")])
+        self.assertEqual(self.told(), ["start a 1-a", "start b 1-a"])
+        self.node.changed([program("a"), program("b")])
+        self.assertEqual(self.told(), [])
+        self.node.changed([program("a", "2-b", "y"), Row("b", None, deleted=True)])
+        self.assertEqual(self.told(), ["stop b", "start a 2-b"])
+
+    def test_snapshot_is_all_there_is(self) -> None:
+        """What vanished while nobody looked is stopped at the next snapshot; the last revision of a batch counts."""
+        self.node.snapshot([program("a"), program("b")])
+        self.told()
+        self.node.snapshot([program("b", "3-c", "z")])
+        self.assertEqual(self.told(), ["stop a", "start b 3-c"])
+
+    def test_global_modules(self) -> None:
+        """A global module restarts those who asked for it, and no one with a typo in it."""
+        self.node.snapshot([program("a"), program("b"), row("lib", type=8, global_modules={"g": "1"})])
+        self.assertEqual(self.node.global_modules["g"].source, "1")
+        self.told()
+        self.host.asked = {"a": {"g": self.node.global_modules["g"].digest}}
+        self.node.changed([row("lib", "2-b", type=8, global_modules={"g": "!"})])
+        self.assertEqual((self.told(), self.node.global_modules["g"].source), ([], "1"))
+        self.node.changed([row("lib", "3-c", type=8, global_modules={"g": "2"})])
+        self.assertEqual(self.told(), ["start a 1-a"])
+
+    def test_commands(self) -> None:
+        """Commands are handed on in the order of the feed, the impossible ones to be refused."""
+        self.node.changed(
+            [
+                row("c1", type="7_cmd", cmd=["true"]),
+                row("c2", type="7_cmd", cmd=[]),
+                row("c0", type="7_cmd", cmd=["true"]),
+                Row("c1", None, deleted=True),
+            ]
+        )
+        self.assertEqual(
+            [told.split(":")[0] for told in self.commands.told], ["run c1", "refuse c2", "run c0", "gone c1"]
+        )
+
+    def test_stale_commands(self) -> None:
+        """On the first start ever, commands of the first snapshot are too old; later ones are not."""
+        node = self.make(stale=True)
+        node.snapshot([row("old", type="7_cmd", cmd=["reboot"])])
+        node.changed([row("new", type="7_cmd", cmd=["true"])])
+        node.snapshot([row("newer", type="7_cmd", cmd=["true"])])
+        self.assertEqual([t for t in self.commands.told if "in-hand" not in t], ["stale old", "run new", "run newer"])
+        self.assertEqual(self.settled, 2)
+
+    def test_ids_in_use(self) -> None:
+        """The feed is asked for all that runs, exports, was refused, or is a command in hand."""
+        self.node.snapshot([program("a"), row("lib", type=8, global_modules={"g": ""}), row("bad", type=MAC, code=5)])
+        self.assertEqual(self.node.ids_in_use(), {"a", "lib", "bad", "in-hand"})
+
+    def test_server_file(self) -> None:
+        """A bad server file is read again until it is good; then the feed is followed."""
+        self.url = ServerFileError("/etc/rspby/server", "it is empty")
+        self.node.startService()
+        self.clock.advance(SERVER_FILE_RETRY_S)
+        self.assertEqual((self.couch.urls, bool(self.changes.running)), ([], False))
+        self.url = "http://other:5984"
+        self.clock.advance(SERVER_FILE_RETRY_S)
+        self.assertEqual((self.couch.urls, bool(self.changes.running)), (["http://other:5984"], True))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_reload(self) -> None:
+        """A reload reads the server file again and restarts the programs; with a bad file the old server stays."""
+        self.node.startService()
+        self.node.reload()
+        self.assertEqual((len(self.couch.urls), self.changes.resyncs, self.told()), (2, 1, ["restart all"]))
+        self.url = ServerFileError("/etc/rspby/server", "it is empty")
+        self.node.reload()
+        self.node.reload()
+        self.assertEqual((len(self.couch.urls), len(self.clock.getDelayedCalls())), (2, 1))
+        self.successResultOf(self.node.stopService())
+        self.assertEqual((self.clock.getDelayedCalls(), self.couch.closed), ([], True))
+
+    def test_stop_following(self) -> None:
+        """The feed can be left while all else goes on."""
+
+        self.node.startService()
+        self.successResultOf(Deferred.fromCoroutine(self.node.stop_following()))
+        self.successResultOf(Deferred.fromCoroutine(self.node.stop_following()))
+        self.assertEqual((bool(self.changes.running), bool(self.host.running)), (False, True))
+        self.assertFalse(self.couch.closed)
