@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any
 
-from attrs import define
+from attrs import Factory, define
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
 from twisted.logger import Logger
@@ -64,6 +64,9 @@ class _Entry:
     """Why it is to end, or has been ended, before its time."""
     task: Task | None = None
     """What runs."""
+    before: Deferred[None] | None = None
+    """Fires when the one that was taken from the queue before it has been started, or is not going to be."""
+    started: Deferred[None] = Factory(Deferred)
 
 
 class Commands(Service):
@@ -99,6 +102,7 @@ class Commands(Service):
         self._busy = 0
         self._filling = False
         self._draining = False
+        self._last: Deferred[None] | None = None
         self._work: set[Deferred[None]] = set()
         self._tasks: set[Task] = set()
         self._answers = DeferredSemaphore(4)
@@ -186,7 +190,10 @@ class Commands(Service):
         try:
             while self.running and not self._draining and self._queue and self._busy < self._limit:
                 self._busy += 1
-                self._spawn(self._carry_out(self._queue.popleft()))
+                entry = self._queue.popleft()
+                # Claims may come back in any order: they are started in that of the feed.
+                entry.before, self._last = self._last, entry.started
+                self._spawn(self._carry_out(entry))
         finally:
             self._filling = False
 
@@ -205,6 +212,7 @@ class Commands(Service):
         try:
             body, result = await self._claim_and_run(entry)
         finally:
+            self._started(entry)
             self._busy -= 1
             self._fill()
         if result is not None:
@@ -228,6 +236,8 @@ class Commands(Service):
                 self._memory.leave(command.id)
             return body, None
         entry.ours = True
+        if entry.before is not None:
+            await entry.before
         if not self.running or self._draining:
             entry.cause = entry.cause or CommandState.INTERRUPTED
         if entry.cause is None and self._expired(command):
@@ -256,11 +266,17 @@ class Commands(Service):
         log.info("command {id}: {what}", id=printable(command.id), what=what)
         entry.task = task
         try:
-            result = await task.run()
+            ended = Deferred.fromCoroutine(task.run())
+            self._started(entry)
+            result = await ended
         finally:
             entry.task = None
         log.info("command {id}: {state}", id=printable(command.id), state=result.state.value)
         return result
+
+    def _started(self, entry: _Entry) -> None:
+        if not entry.started.called:
+            entry.started.callback(None)
 
     def _answer_only(self, entry: _Entry, state: CommandState, reason: str | None = None) -> None:
         entry.phase = Phase.STORING

@@ -85,6 +85,7 @@ class StateFolder:
         try:
             state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
             path.mkdir(mode=0o700, exist_ok=True)
+            _hand_over(path, state_dir)
             if path.stat().st_mode & 0o077:
                 path.chmod(0o700)
             lock_fd = _lock(path, wait_s)
@@ -191,8 +192,16 @@ class StateFolder:
             os.close(folder_fd)
 
 
+def _hand_over(path: int | Path, like: Path) -> None:
+    """Give what root makes to whom the folder belongs to: root may ask for the password of another user's daemon."""
+    if os.geteuid() == 0:
+        owner = like.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
 def _write_through(path: Path, data: bytes) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
+        _hand_over(file.fileno(), path.parent)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -203,6 +212,7 @@ def _lock(path: Path, wait_s: float) -> int:
     lock_fd = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         _take(lock_fd, path, wait_s)
+        _hand_over(lock_fd, path)
         os.ftruncate(lock_fd, 0)
         os.pwrite(lock_fd, b"%d\n" % os.getpid(), 0)
     except BaseException:

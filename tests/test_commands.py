@@ -205,6 +205,34 @@ class CommandsTests(SynchronousTestCase):
             rest.callback("done")
         self.assertEqual({self.answer(id)[0] for id in self.couch.documents}, {"done"})
 
+    def test_order_of_the_start(self) -> None:
+        """Whichever claim comes back first, commands are started in the order of the feed."""
+        self.couch.held = []
+        self.submit(self.save("a"), self.save("b", action="restart"), self.save("c"))
+        claims = list(self.couch.held)
+        for number, started in ((2, 0), (1, 0), (0, 3)):
+            claims[number].callback(None)
+            self.assertEqual(len(self.started), started)
+
+    def test_order_without_the_first(self) -> None:
+        """One that can't be claimed holds up nobody behind it."""
+        self.couch.held = []
+        self.submit(self.save("a"), self.save("b"))
+        self.couch.faults = [None, Forbidden("PUT")]
+        for claim in reversed(list(self.couch.held)):
+            self.assertEqual(len(self.started), 0)
+            claim.callback(None)
+        self.assertEqual(len(self.started), 1)
+        self.assertEqual(self.answer("b")[0], "running")
+
+    def test_end_before_its_turn(self) -> None:
+        """One that waits for its turn when the end comes is given up with the rest."""
+        self.couch.held = []
+        self.submit(self.save("a"), self.save("b"))
+        self.couch.held[1].callback(None)
+        self.tidy()
+        self.assertEqual(self.started, [])
+
     def test_storing_needs_no_place(self) -> None:
         """A command whose answer waits for the server keeps no other one from running."""
         self.commands = self.make(limit=1)

@@ -13,7 +13,7 @@ from typing import cast
 from unittest.mock import patch
 
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from himbeerecouch.errors import StateError, StateLocked
 from himbeerecouch.store import StateFolder, file_system, lasting
@@ -77,6 +77,19 @@ class StateFolderTests(SynchronousTestCase):
         self.assertEqual((self.dir / "pi" / "secret").stat().st_mode & 0o777, 0o600)
         self.assertTrue(state.lasts)
         self.assertEqual(self.warnings, [])
+
+    def test_owner(self) -> None:
+        """What root makes belongs to whom the state directory does, so that the daemon of that user can use it."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root can make what belongs to others")
+        self.dir.mkdir()
+        os.chown(self.dir, 65534, 65534)
+        state = self.open()
+        state.write("secret", b"x")
+        for path in (state.path, state.path / "secret", state.path / "lock"):
+            self.assertEqual((path.stat().st_uid, path.stat().st_gid), (65534, 65534))
+        with patch.object(os, "geteuid", return_value=1000), patch.object(os, "chown", side_effect=PermissionError):
+            state.write("secret", b"y")
 
     def test_reads_what_was_written(self) -> None:
         """What is written is there, also for the next start; what is deleted is not."""
