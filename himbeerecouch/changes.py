@@ -28,7 +28,7 @@ from himbeerecouch.asks import (
     Wait,
 )
 from himbeerecouch.couch import Couch
-from himbeerecouch.errors import CouchError
+from himbeerecouch.errors import CouchError, Unavailable
 from himbeerecouch.feed import Follower
 from himbeerecouch.model import Row
 
@@ -107,10 +107,16 @@ class Changes(Service):
             self._interrupted = False
             self._waiting = isinstance(ask, Wait)
             self._current = Deferred.fromCoroutine(self._carry_out(ask))
+            outcome: Outcome | None = None
             try:
                 outcome = await self._current
-            except (CouchError, CancelledError) as e:
-                outcome = e if isinstance(e, CouchError) else None
+            except CancelledError:
+                pass  # somebody has ended it, and says by ``running`` and the follower what is next
+            except CouchError as e:
+                outcome = e
+            except Exception as e:  # noqa: BLE001 - nothing is terminal: it is logged, and tried again later
+                log.failure("{database}: a request failed in a way that is not foreseen", database=self._database)
+                outcome = Unavailable("an error of our own", reason=repr(e))
             self._current = None
             if outcome is not None and not self._interrupted:
                 self._received(outcome)

@@ -129,16 +129,18 @@ async def fetch(
     if body is not None:
         headers.setRawHeaders("Content-Type", ["application/json"])
     client = HTTPClient(agent, data_to_body_producer=BytesBody)
-    request: Deferred[Any] = client.request(
-        method, url, headers=headers, data=body, allow_redirects=False, unbuffered=True, reactor=clock
-    )
-    late = clock.callLater(min(bounds.headers_s, bounds.total_s), request.cancel)
+    late: IDelayedCall | None = None
     try:
+        request: Deferred[Any] = client.request(
+            method, url, headers=headers, data=body, allow_redirects=False, unbuffered=True, reactor=clock
+        )
+        late = clock.callLater(min(bounds.headers_s, bounds.total_s), request.cancel)
         response = await request
     except Exception as e:
-        raise _mapped(what, e, late=not late.active(), within_s=bounds.headers_s) from e
+        timed_out = late is not None and not late.active()
+        raise _mapped(what, e, late=timed_out, within_s=bounds.headers_s) from e
     finally:
-        if late.active():
+        if late is not None and late.active():
             late.cancel()
     headed_at = clock.seconds()
     reader = _Reader(clock, what, response.code, bounds, sent_at + bounds.total_s)

@@ -209,8 +209,8 @@ class Session:
             return Verdict.LOCKED
         if isinstance(error, LoginRefused) or (error is not None and error.status == 401):
             return Verdict.NEXT if self.login.refused(attempt) else Verdict.REFUSED
-        if isinstance(error, Unreachable | Untrusted):
-            return Verdict.NOTHING
+        if verdict is Verdict.UNANSWERED and isinstance(error, Unreachable | Untrusted | BadRequest):
+            return Verdict.NOTHING  # nothing was sent
         if isinstance(error, AnswerTooLarge):
             verdict = Verdict.PROVEN
         elif error is not None and error.status is not None and verdict is Verdict.UNANSWERED:

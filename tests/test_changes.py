@@ -145,6 +145,14 @@ class ChangesTests(SynchronousTestCase):
         self.clock.advance(0.02)
         self.assertEqual([name for name, _ in self.couch.calls], ["info", "changes"])
 
+    def test_unforeseen(self) -> None:
+        """A failure that nobody foresaw is logged, and is no end: it is tried again after a wait."""
+        self.changes.startService()
+        self.answer(ZeroDivisionError())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.clock.advance(1)
+        self.assertEqual(len(self.polls()), 2)
+
     def test_no_database(self) -> None:
         """A database that is missing, then there: read afresh, without a restart."""
         self.couch.failing = errors.NotFound("database db")

@@ -223,6 +223,8 @@ class CallTests(CouchCase):
         self.fail_with(errors.BadRequest, self.couch.get(DB, "\ud83c"))
         self.fail_with(errors.BadRequest, self.couch.put(DB, {"_id": "a", "x": float("nan")}))
         self.assertEqual(self.server.asked, [])
+        self.do(self.couch.info(DB))
+        self.assertEqual(len(self.server.asked), 1)  # it left no doubt about the server
 
     def test_errors(self) -> None:
         """Every failure of the wire is the error that says what the caller does next."""

@@ -249,9 +249,17 @@ class AnswerFaultTests(FollowCase):
 
     async def test_nobody(self) -> None:
         """A port where nobody listens, and a name that nobody has, are unreachable."""
-        for url in (f"http://127.0.0.1:{await self.free_port()}", "http://no-such-host.invalid:5984"):
-            with self.assertRaises(errors.Unreachable):
-                await self.client(url).info(DATABASE)
+        for url in (
+            f"http://127.0.0.1:{await self.free_port()}",
+            "http://no-such-host.invalid:5984",
+            f"http://[::1]:{await self.free_port()}",
+            "http://a..b:5984",
+            "http://" + "a" * 70 + ".b:5984",
+        ):
+            client = self.client(url)
+            for _ in range(5):  # more often than logins are allowed: it costs none
+                with self.assertRaises(errors.Unreachable):
+                    await client.info(DATABASE)
 
     async def free_port(self) -> int:
         """A port where nobody listens any more."""
