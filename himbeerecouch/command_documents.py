@@ -62,13 +62,19 @@ class CommandDocuments:
         self._clock = clock
         self._random = random
         self._trying = True
-        self._pauses: set[Deferred[None]] = set()
+        self._pauses: dict[Deferred[None], CouchError] = {}
 
     def stop(self) -> None:
         """From now on everything is tried once more at most, and at once."""
         self._trying = False
         for pause in list(self._pauses):
             pause.callback(None)
+
+    def hurry(self) -> None:
+        """The server has just answered: what waits for it, and was not told for how long, is tried now."""
+        for pause, error in list(self._pauses.items()):
+            if isinstance(error, Unavailable) and not error.retry_after_s:
+                pause.callback(None)
 
     async def claim(self, command: Command, claim: str) -> tuple[Claim, Json]:
         """Mark the command as being run, by the name of ``claim``; with how that ended, the document as it is now.
@@ -153,12 +159,12 @@ class CommandDocuments:
             pause_s = self._random() * min(LONGEST_PAUSE_S, 2.0 ** min(attempts, 10))
         pause_s = max(pause_s, getattr(error, "retry_after_s", None) or 0.0)
         pause: Deferred[None] = Deferred()
-        self._pauses.add(pause)
+        self._pauses[pause] = error
         call = self._clock.callLater(pause_s, pause.callback, None)
         try:
             await pause
         finally:
-            self._pauses.discard(pause)
+            del self._pauses[pause]
             if call.active():
                 call.cancel()
 

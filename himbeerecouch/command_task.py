@@ -104,9 +104,8 @@ class Task:
         try:
             return Result(CommandState.DONE, await self._acting, "")
         except CancelledError:
-            if self._cause is None:
-                raise
-            return Result(self._cause, None, None, reason=_WHY_ENDED[self._cause])
+            state = self._cause or CommandState.FAILED
+            return Result(state, None, None, reason=_WHY_ENDED.get(state, "it was given up"))
         except HimbeerecouchError as error:
             return Result(CommandState.FAILED, None, None, reason=str(error))
         except Exception as error:  # noqa: BLE001 - whatever an action raises, whoever asked for it has to be told

@@ -163,6 +163,10 @@ class Commands(Service):
         if entry is not None and entry.phase is Phase.WAITING:
             self._forget(entry)
 
+    def hurry(self) -> None:
+        """The server has just answered: claims and answers that wait for it are tried now."""
+        self._documents.hurry()
+
     def in_use(self) -> Collection[str]:
         """The ids of all commands in hand: the feed has to tell of their every change."""
         return set(self._hand)

@@ -118,14 +118,12 @@ class Child:
 
     def pipe_closed(self, fd: int) -> None:
         """A pipe is at its end."""
-        if self._pipes.pop(fd, None) is not None:
-            self._protocol.childConnectionLost(fd)
-            self._maybe_ended()
+        del self._pipes[fd]
+        self._protocol.childConnectionLost(fd)
+        self._maybe_ended()
 
     def look(self) -> None:
         """See whether it has ended; leaves it to be waited for, which keeps its number."""
-        if self._exit is not None:
-            return
         try:
             found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:

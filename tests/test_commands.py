@@ -127,9 +127,11 @@ class CommandsTests(SynchronousTestCase):
 
     def test_failed(self) -> None:
         """An action that raises is answered with its reason, known or not."""
-        self.submit(self.save("a"), self.save("b"))
+        self.submit(self.save("a"), self.save("b"), self.save("c"))
         self.started[0].errback(HimbeerecouchError("no LED"))
         self.started[1].errback(ZeroDivisionError("oh"))
+        self.started[2].cancel()
+        self.assertEqual(self.answer("c"), ("failed", [None, "it was given up"]))
         self.assertEqual(self.answer("a"), ("failed", [None, "no LED"]))
         self.assertEqual(self.answer("b"), ("failed", [None, "ZeroDivisionError: oh"]))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -525,6 +527,20 @@ class CommandsTests(SynchronousTestCase):
         ]
         self.started[0].callback("done")
         self.assertEqual(self.waits(lambda: self.answer()[0] == "done"), [45, 100, 45])
+
+    def test_hurry(self) -> None:
+        """As soon as the server is known to be back, what waits for it is tried, but not what it asked to wait with."""
+        self.couch.faults = [Unavailable("PUT")] * 5 + [Unavailable("PUT", retry_after_s=9), Forbidden("PUT")]
+        self.submit(self.save())
+        for _ in range(5):
+            self.commands.hurry()
+        self.assertEqual(len(self.couch.requests), 6)
+        self.commands.hurry()
+        self.assertEqual(len(self.couch.requests), 6)
+        self.clock.advance(16)
+        self.commands.hurry()
+        self.assertEqual(len(self.couch.requests), 7)
+        self.assertEqual(self.commands.in_use(), set())
 
     def waits(self, over: Callable[[], bool]) -> list[float]:
         """How long each pause lasts, until it is over."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -193,6 +194,16 @@ class CommandsTests(TestCase):
             self.assertEqual(document["ret"], [output, ""])
             self.assertEqual(document["execution"]["state"], "interrupted")
 
+    async def test_stop_what_can_not_be_ended(self) -> None:
+        """What can't be ended, since it runs as another user, does not hold up the end of the daemon."""
+        self.pi.commands.submit(await self.pi.save("c", ["sleep", "3"]))
+        await self.pi.running("c")
+        await deferLater(reactor, 0.2, lambda: None)
+        self.patch(os, "killpg", _not_permitted)
+        started = time.monotonic()
+        await self.pi.commands.stopService()
+        self.assertLess(time.monotonic() - started, 2.5)
+
     async def test_two_daemons(self) -> None:
         """Of two daemons that follow one database, one runs the command, and the other leaves it alone."""
         other = Pi(self.pi.couch)
@@ -268,6 +279,10 @@ class MemoryCouchContract(TestCase):
                 self.assertNotRegex(error.reason, "missing|deleted")
         finally:
             await couch.close()
+
+
+def _not_permitted(_group: int, _signal: int) -> None:
+    raise PermissionError
 
 
 def row(document: Json) -> Command:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.error import ConnectionDone, ProcessExitedAlready
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from himbeerecouch import process, spawn
@@ -189,6 +190,17 @@ class ProcessTests(TestCase):
         await run.gone
         assert run._child is not None
         self.assertRaises(ProcessExitedAlready, run._child.signalProcess, "TERM")
+
+    async def test_reactor_ends(self) -> None:
+        """When the reactor drops all that it reads, everything is closed."""
+        run = self.start("sleep", "30")
+        child = run._child
+        assert isinstance(child, spawn.Child)
+        for reader in (*child._pipes.values(), child._watch):
+            assert not isinstance(reader, spawn._Poll)
+            self.assertTrue(reader.logPrefix())
+            reader.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(open_descriptors(), self.descriptors)
 
     async def output(self, run: Run, text: str) -> None:
         """Wait until it has written ``text``."""
