@@ -70,9 +70,9 @@ class FollowCase(TestCase):
         self.couch = self.client(f"http://127.0.0.1:{self.port}")
         self.heard = Recorder()
 
-    def client(self, url: str, timing: Timing = SHORT) -> Couch:
-        """A client that is closed after the test."""
-        name, password = self.admin
+    def client(self, url: str, timing: Timing = SHORT, login: tuple[str, str] | None = None) -> Couch:
+        """A client that is closed after the test; an administrator's, unless it is told otherwise."""
+        name, password = login or self.admin
         couch = connect(
             self.reactor,
             login=Login(name, [password], lambda _: None),
@@ -93,10 +93,11 @@ class FollowCase(TestCase):
         self.addCleanup(changes.stopService)
         return changes
 
-    async def http(self, method: str, path: str) -> None:
+    async def http(self, method: str, path: str, json: Any = None) -> None:
         """Make a request of an administrator."""
+        body: dict[str, Any] = {} if json is None else {"json": json}
         response = await treq.request(
-            method, self.server_url + path, auth=self.admin, persistent=False, reactor=self.reactor
+            method, self.server_url + path, auth=self.admin, persistent=False, reactor=self.reactor, **body
         )
         await treq.content(response)
         self.assertLess(response.code, 300)

@@ -65,6 +65,43 @@ class ChangesTests(FollowCase):
         await self.until(lambda: list(self.heard.documents) == ["new"])
         self.assertGreaterEqual(self.heard.snapshots, 2)
 
+    async def test_enrolled_while_it_waits(self) -> None:
+        """A Pi without a user waits, and is in at once when a probe comes in after the user was made."""
+        self.couch = self.client(f"http://127.0.0.1:{self.port}", login=("7", "secret"))
+        self.follow()
+        await self.sleep(0.3)
+        self.assertEqual(self.heard.snapshots, 0)
+        user = {"name": "7", "password": "secret", "roles": [], "type": "user"}
+        await self.http("PUT", "/_users/org.couchdb.user:7", user)
+        members = {"admins": {"names": [], "roles": []}, "members": {"names": ["7"], "roles": []}}
+        await self.http("PUT", f"/{DATABASE.replace('/', '%2F')}/_security", members)
+        await self.sleep(0.3)
+        self.assertFalse(self.couch.login.proven)
+        self.couch.hurry()
+        await self.until(lambda: self.heard.snapshots == 1, 2.0)
+        self.assertTrue(self.couch.login.proven)
+
+    async def test_stalled_at_start(self) -> None:
+        """A network that stalls when the daemon starts costs no logins: it is in as soon as answers come."""
+        self.proxy.stalled = True
+        self.follow()
+        await self.sleep(6.0)
+        self.proxy.stalled = False
+        await self.until(lambda: self.heard.snapshots == 1, 3.0)
+
+    async def test_server_moves(self) -> None:
+        """Another server file: what the new server has is read, and the old one is left."""
+        await self.put("here")
+        self.follow()
+        await self.until(lambda: self.heard.snapshots == 1)
+        self.couch.move(None)
+        await self.put("later")
+        await self.proxy.empty()
+        await self.sleep(0.3)
+        self.assertNotIn("later", self.heard.documents)
+        self.couch.move(self.server_url)
+        await self.until(lambda: "later" in self.heard.documents, 1.0)
+
     async def test_many(self) -> None:
         """Hundreds of documents come in pages, in the snapshot and in the feed, each of them once or more."""
         timing = attrs.evolve(SHORT, limit=100)
