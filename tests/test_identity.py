@@ -80,6 +80,12 @@ class MachineTests(SynchronousTestCase):
         self.interface("enp3", MAC)
         self.assertEqual(find_identity(root=self.root).mac_id, MAC_ID)
 
+    def test_no_interfaces(self) -> None:
+        """Without any network, the serial number still tells which folder is this Pi's."""
+        self.assertRaises(IdentityUnknown, find_identity, root=self.root)
+        self.firmware(SERIAL.encode())
+        self.assertEqual(find_identity(root=self.root).folder, SERIAL)
+
     def test_interface_given(self) -> None:
         """--interface is what counts; without it and a serial number, the error says what is missing."""
         self.interface("eth0", "02:00:00:00:00:01")
