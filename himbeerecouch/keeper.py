@@ -67,7 +67,7 @@ class Run:
         self._name = label(program)
         self._output = output
         self._loaded = loaded
-        self.family = Family(write=output.write, failed=self._thread_failed, empty=empty)
+        self.family = Family(name=self._name, write=output.write, failed=self._thread_failed, empty=empty)
         self.quit = Quit(self._notify)
         injected = {
             "log": self._log,

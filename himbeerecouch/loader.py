@@ -79,7 +79,7 @@ class ModuleTree:
         }
         self.root = _finder.add(self)
 
-    def main(self) -> Callable[[], object]:
+    def main(self) -> Callable[[], Any]:
         """Load the module ``main`` and return its function ``main``.  Errors are the program's own."""
         if "main" not in self._own:
             raise ProgramError(f"program {self._program.name!r}: there is neither code nor a module main")
@@ -173,6 +173,8 @@ class ModuleTree:
 
     def _named_plainly(self, error: ModuleNotFoundError) -> ModuleNotFoundError:
         below = self.root + "."
+        if error.name == self.root:
+            return ModuleNotFoundError("the program has ended: its modules can't be imported any more")
         if error.name is None or not error.name.startswith(below):
             return error
         return ModuleNotFoundError(str(error).replace(below, ""), name=error.name.removeprefix(below))
@@ -188,7 +190,7 @@ def _source(name: str, text: str | None, modules: Mapping[str, object], document
     if text is None and not is_package:
         return None
     # No real file has such a name, and linecache shows no lines of files that are named <like this>.
-    where = quote(document_id, safe=" ")
+    where = quote(document_id, safe=" ", errors="replace")
     if len(where) > 100:
         where = f"{where[:80]}~{hashlib.sha256(document_id.encode('utf-8', 'replace')).hexdigest()[:12]}"
     last = "/__init__.py" if is_package else ".py"

@@ -165,14 +165,15 @@ class Output:
 
     def _turn(self) -> None:
         self._timer = None
+        if self._closed:
+            return
         now_s = self._reactor.seconds()
         self._budget_lines = min(BURST_LINES, self._budget_lines + (now_s - self._budget_at_s) * LINES_PER_S)
         self._budget_at_s = now_s
         self._budget_lines -= self._deliver(int(self._budget_lines))
         with self._lock:
-            self._turn_is_due = bool(self._pending) and not self._closed
-            again = self._turn_is_due and self._timer is None
-        if again:
+            self._turn_is_due = bool(self._pending)
+        if self._turn_is_due:
             self._timer = self._reactor.callLater(1.0, self._turn)
 
     def _deliver(self, limit_lines: int) -> int:

@@ -63,7 +63,7 @@ class Quit:
 
     def sleep(self, seconds: float) -> None:
         """Sleep as ``time.sleep`` does, and return early when the program is asked to quit."""
-        if seconds < 0:
+        if not seconds >= 0:  # what is no number is neither
             raise ValueError("sleep length must be non-negative")
         if self._asked.is_set():
             time.sleep(min(seconds, NAP_S))

@@ -22,6 +22,12 @@ def current() -> Family | None:
     return _families.get(threading.get_ident())
 
 
+def owner_name(ident: int) -> str | None:
+    """The name of the program that the thread ``ident`` belongs to; None for the daemon's own threads."""
+    family = _families.get(ident)
+    return None if family is None else family.name
+
+
 def install() -> None:
     """From now on ``threading.Thread.start`` puts a new thread into the family of the one that starts it."""
     global _installed  # noqa: PLW0603 - there is one threading.Thread in the process, hence one count of who needs it wrapped
@@ -42,7 +48,7 @@ def _start(thread: threading.Thread) -> None:
     if family is None:
         _plain_start(thread)
     else:
-        family._start(thread)
+        family.start_from_within(thread)
 
 
 @define(eq=False)
@@ -51,22 +57,27 @@ class _Member:
     ident: int | None = None
     """Set while it runs code of the program: only then may an exception be raised in it."""
     raised: bool = False
+    """It has been told to exit."""
+    shielded: bool = False
+    """For now the exception has to wait: it is raised once this is over."""
 
 
 class Family:
     """The threads of one run of a program.
 
-    ``write`` takes what they print.  ``failed`` gets every exception that a thread did not catch, with the thread's
+    ``name`` is the program's, for people.  ``write`` takes what they print.  ``failed`` gets every exception that a thread did not catch, with the thread's
     name; ``empty`` is called whenever the last thread has left.  All three are called on the threads of the family.
     """
 
     def __init__(
         self,
         *,
+        name: str = "",
         write: Callable[[str], object],
         failed: Callable[[str, BaseException], None],
         empty: Callable[[], None],
     ) -> None:
+        self.name = name
         self.write = write
         self._failed = failed
         self._empty = empty
@@ -87,11 +98,11 @@ class Family:
         self._run(self._add(threading.current_thread()), function)
 
     def raise_exit(self) -> None:
-        """Raise SystemExit in every thread that runs code of the program; one that is blocked in C is not reached."""
+        """Raise SystemExit in every thread, also in those about to begin; one that is blocked in C is not reached."""
         with self._lock:
             for member in self._members.values():
-                if member.ident is not None:
-                    member.raised = True
+                member.raised = True
+                if member.ident is not None and not member.shielded:
                     _set_exception(member.ident, SystemExit)
 
     def release(self) -> None:
@@ -110,6 +121,25 @@ class Family:
         for thread in left:
             if thread is not threading.current_thread():
                 thread.join(timeout_s)
+
+    def start_from_within(self, thread: threading.Thread) -> None:
+        """Start a thread for one of this family's own.
+
+        An exception raised from outside while the new thread comes to life would leave nobody who knows of it.  Hence
+        it waits until then; and a thread that has been told to exit starts none any more.
+        """
+        ident = threading.get_ident()
+        with self._lock:
+            starter = next(member for member in self._members.values() if member.ident == ident)
+            starter.shielded = True
+        try:
+            if not starter.raised:
+                self._start(thread)
+        finally:
+            with self._lock:
+                starter.shielded = False
+        if starter.raised:
+            raise SystemExit
 
     def _start(self, thread: threading.Thread) -> None:
         member = self._add(thread)
@@ -135,8 +165,11 @@ class Family:
         # Twice, since an exception that is raised from outside can come at any instruction, but not again so soon.
         try:
             try:
-                member.ident = ident
-                self._guarded(member.thread.name, function)
+                with self._lock:
+                    member.ident = ident
+                    late = member.raised
+                if not late:
+                    self._guarded(member.thread.name, function)
             finally:
                 self._shield(member, ident)
         finally:

@@ -226,7 +226,6 @@ class Stopping(HostCase):
     def replace_it(self) -> None:
         """Give the host a new revision of what runs."""
         self.host.start(a_program("def main(): print('new')", rev="2-b"))
-        self.assertIs(self.state(), ProgramState.STOPPING)
 
     def test_ask(self) -> None:
         """A program that listens quits by its notification, and one registered after that is called at once."""

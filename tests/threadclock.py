@@ -24,7 +24,7 @@ class ThreadClock(Clock):
         while not self._calls.empty():
             self._calls.get()()
 
-    def until(self, condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+    def until(self, condition: Callable[[], object], timeout_s: float = 5.0) -> None:
         """Carry out calls until ``condition`` holds; an AssertionError where no more come and it does not."""
         while not condition():
             try:

@@ -1,0 +1,29 @@
+"""The states of programs, and their pauses."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from himbeerecouch.model import ProgramState as State
+from himbeerecouch.supervise import TRANSITIONS, Event, after, failures_after, pause_s
+
+
+class Supervise(SynchronousTestCase):
+    """All of it is tables."""
+
+    def test_transitions(self) -> None:
+        """What is in the table happens, and all else is an error that says so."""
+        for state in State:
+            for event in Event:
+                if (state, event) in TRANSITIONS:
+                    self.assertIs(after(state, event), TRANSITIONS[state, event])
+                else:
+                    with self.assertRaisesRegex(ValueError, state.value):
+                        after(state, event)
+
+    def test_pauses(self) -> None:
+        """One second, doubling to 300."""
+        pauses = [pause_s(failures) for failures in (1, 2, 3, 8, 9, 10, 10_000)]
+        self.assertEqual(pauses, [1, 2, 4, 128, 256, 300, 300])
+
+    def test_a_minute_of_running_forgives(self) -> None:
+        """A program that ran for 60 s begins again with the shortest pause."""
+        self.assertEqual([failures_after(4, ran_s=ran_s) for ran_s in (0.0, 59.9, 60.0)], [5, 5, 1])
