@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, cast
@@ -53,12 +54,29 @@ def use_monotonic_time(reactor: object) -> None:
 # --- the log file -----------------------------------------------------------------------------------------------------
 
 
-def bounded_log_observer(path: str) -> ILogObserver:
-    """Log to ``path``, at most ``LOG_FILES`` old files of ``LOG_FILE_BYTES`` beside it; SIGUSR1 rotates.
+def bound_log_file(twistd: Any) -> None:
+    """Have twistd, whose options are ``twistd``, log to a bounded file wherever it would log to a file.
 
-    twistd's own log file is rotated too, but its old files are never deleted, and a Pi's card fills.
+    Called while twistd still parses its command line.  Its own log file is rotated too, but the old ones are never
+    deleted, and a Pi's card fills.
     """
-    file = cast(Any, LogFile).fromFullPath(path, rotateLength=LOG_FILE_BYTES, maxRotatedFiles=LOG_FILES)
+    global _log_file  # noqa: PLW0603 - twistd takes a log observer by the name of a function without parameters
+    if twistd.get("logger") or twistd.get("syslog"):
+        return
+    path = twistd.get("logfile")
+    if path == "-" or (not path and twistd.get("nodaemon")):
+        return
+    _log_file = str(Path(path or "twistd.log").absolute())
+    twistd["logfile"] = _log_file
+    twistd["logger"] = f"{__name__}.bounded_log_observer"
+
+
+_log_file = "twistd.log"
+
+
+def bounded_log_observer() -> ILogObserver:
+    """Log to the file of ``bound_log_file``, with at most ``LOG_FILES`` of ``LOG_FILE_BYTES``; SIGUSR1 rotates."""
+    file = cast(Any, LogFile).fromFullPath(_log_file, rotateLength=LOG_FILE_BYTES, maxRotatedFiles=LOG_FILES)
 
     def rotate(number: int, frame: FrameType | None) -> None:
         from twisted.internet import reactor
@@ -69,23 +87,11 @@ def bounded_log_observer(path: str) -> ILogObserver:
     return textFileLogObserver(file)
 
 
-def bound_log_file(twistd: Any) -> None:
-    """Have twistd, whose parsed options are ``twistd``, log to a bounded file wherever it would log to a file."""
-    if twistd.get("logger") or twistd.get("syslog"):
-        return
-    path = twistd.get("logfile")
-    if path == "-" or (not path and twistd.get("nodaemon")):
-        return
-    path = str(Path(path or "twistd.log").absolute())
-    twistd["logfile"] = path
-    twistd["logger"] = lambda: bounded_log_observer(path)
-
-
 # --- signals ----------------------------------------------------------------------------------------------------------
 
 
 def install_signals(reactor: Any, *, reload: Callable[[], None], owner_of: Callable[[int], str | None]) -> None:
-    """Take the daemon's signals; called once the reactor runs, since it installs handlers of its own when it starts.
+    """Take the daemon's signals; called again once the reactor runs, since it takes them when it starts.
 
     SIGTERM and SIGINT end the daemon with exit status 0, where twistd would die of the signal.  SIGHUP calls
     ``reload``.  SIGUSR2 logs every thread's stack, with the program that it belongs to.
@@ -165,6 +171,8 @@ def replace_image(twistd: Mapping[str, Any], arguments: Sequence[str], handover:
     else:
         logging = [f"--logfile={twistd.get('logfile') or '-'}"]
     finished = {id: (program.digest, dict(program.asked)) for id, program in handover.finished.items()}
+    # One that comes before the new image has its handler must not end it; what is ignored stays so across exec.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.environ[HANDOVER] = json.dumps({"finished": finished, "pid_file": handover.pid_file})
     sys.stdout.flush()
     sys.stderr.flush()
@@ -233,7 +241,9 @@ class Daemon(MultiService):
 
     def startService(self) -> None:
         super().startService()
-        self._reactor.callWhenRunning(install_signals, self._reactor, reload=self._node.reload, owner_of=owner_name)
+        take = partial(install_signals, self._reactor, reload=self._node.reload, owner_of=owner_name)
+        take()
+        self._reactor.callWhenRunning(take)
 
     def stopService(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._stop())
@@ -246,12 +256,12 @@ class Daemon(MultiService):
         stuck = self._host.stuck()
         if stuck:
             log.error("ending without waiting for {stuck}, whose threads do not return", stuck=", ".join(stuck))
-        # Twisted and the interpreter join every thread before they end: those of programs, and those that wait for a
-        # name server that does not answer.
+            self._reactor.addSystemEventTrigger("after", "shutdown", self._end_all_the_same, 1)
+        # Twisted waits for its own threads before it ends, and one of them may be waiting for a name server.
         ending = threading.Timer(ENDING_S, self._end_all_the_same, [1 if stuck else 0])
         ending.daemon = True
         ending.start()
-        if self._twistd.get("pidfile") is None or self._pid_file != self._twistd.get("pidfile"):
+        if not self._twistd.get("pidfile"):
             remove_pid_file(self._pid_file)
 
     def _end_all_the_same(self, status: int) -> NoReturn:

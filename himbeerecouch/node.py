@@ -27,8 +27,8 @@ class Node(MultiService):
     """One Pi: what its database says is what runs on it.
 
     ``read_server_file`` returns the URL of the server or raises ServerFileError; ``changes`` makes the follower, given
-    this node as its listener.  ``stale`` says whether commands that stand in the first snapshot are too old to be run,
-    and ``settled`` is called once that snapshot has been dealt with.  All of it in the reactor's thread.
+    this node as its listener.  ``stale`` says that commands which stand in the first snapshot are too old to be run;
+    then ``settled`` is called once that snapshot has been dealt with.  All of it in the reactor's thread.
     """
 
     def __init__(
@@ -124,14 +124,17 @@ class Node(MultiService):
         there = {row.id for row in rows}
         vanished = (Row(id, None, deleted=True) for id in sorted(self.ids_in_use() - there))
         self._fold((*vanished, *rows), stale=self._stale)
-        self._stale = False
-        self._settled()
+        if self._stale:
+            self._stale = False
+            self._settled()
 
     def changed(self, rows: Sequence[Row]) -> None:
         """These documents have changed, in this order."""
         self._fold(rows, stale=False)
 
     def _fold(self, rows: Iterable[Row], *, stale: bool) -> None:
+        # The server answers: what could not be stored there may be now.
+        self._commands.hurry()
         for row in rows:
             news = self._catalogue.fold(row)
             if isinstance(news, Command):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import signal
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from attrs import asdict, fields, frozen
 from twisted.application.service import MultiService
+from twisted.logger import Logger
 from twisted.python import usage
 
 from himbeerecouch import daemon
@@ -21,7 +23,7 @@ from himbeerecouch.changes import Changes
 from himbeerecouch.commands import Commands
 from himbeerecouch.couch import Login, connect
 from himbeerecouch.discovery import Discovery, DiscoveryService, Mode
-from himbeerecouch.errors import HimbeerecouchError
+from himbeerecouch.errors import HimbeerecouchError, StateError
 from himbeerecouch.host import Host
 from himbeerecouch.identity import find_identity
 from himbeerecouch.led import Blinker, find_led
@@ -34,6 +36,8 @@ from himbeerecouch.wire import PORT
 
 STARTED = "started"
 """The state file that says that a first snapshot was dealt with once."""
+
+log = Logger()
 
 
 @frozen
@@ -59,6 +63,14 @@ class Config:
             for name, value in asdict(self).items()
             if value is not None and value != getattr(fields(Config), name).default
         ]
+
+
+def _remember_start(state: StateFolder) -> None:
+    """From now on commands that come in while the daemon is down are run when it is up again."""
+    try:
+        state.write(STARTED, b"")
+    except StateError as error:
+        log.warn("{error}: the next start takes the commands that it then finds for old ones", error=error)
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
@@ -135,6 +147,8 @@ def makeService(options: Options) -> MultiService:
     from twisted.internet import reactor
 
     parent: Mapping[str, Any] = getattr(options, "parent", None) or {}
+    # One that comes before the daemon has its handler, as in `rspby start && rspby reload`, must not end it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         return make_daemon(reactor, options.config(), parent, daemon.take_handover())
     except HimbeerecouchError as error:
@@ -186,7 +200,7 @@ def make_daemon(reactor: Any, config: Config, twistd: Mapping[str, Any], handove
         catalogue=Catalogue(account.mac_id, config.max_source),
         compile_error=compile_error,
         stale=state.read(STARTED) is None and not handover.replaced,
-        settled=lambda: state.write(STARTED, b"1\n"),
+        settled=partial(_remember_start, state),
     )
     discovery = DiscoveryService(
         Discovery(

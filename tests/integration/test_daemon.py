@@ -304,7 +304,9 @@ class TroubleTests(SynchronousTestCase):
         self.world.make_user(answer.password)
         ask.probe(self.world.server.url, 0.5, port=port)
         daemon.wait_for("blink runs")
-        answer = next(a for a in ask.probe(self.world.server.url, 1.0, port=port) if a.mac_id == MAC_ID)
+        answer = until(
+            lambda: [a for a in ask.probe(self.world.server.url, 1.0, port=port) if a.mac_id == MAC_ID], "an answer"
+        )[0]
         self.assertIsNone(answer.password)
         self.assertNotIn(
             json.loads((self.world.state_dir / str(MAC_ID) / "account.json").read_text())["password"], daemon.log()
