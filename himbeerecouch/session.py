@@ -40,6 +40,7 @@ _CLOSED = {
     Closed.LOCKED: (LoginLocked, "the account is locked for a time"),
     Closed.ASKED: (Unavailable, "the server asked to be left alone for a time"),
 }
+HURRY_S = 1.0
 
 
 class ConnectionsLike(Protocol):
@@ -109,6 +110,7 @@ class Session:
         self._parked: list[Deferred[None]] = []
         self._under_way: set[Deferred[Reply]] = set()
         self._closed = False
+        self._hurried_at = float("-inf")
         login.on_replaced = self._login_replaced
 
     # --- the server ---------------------------------------------------------------------------------------------------
@@ -138,7 +140,14 @@ class Session:
         self._tell(moved=True)
 
     def hurry(self) -> None:
-        """Log in at once where that waits: somebody is enrolling this Pi right now."""
+        """Log in at once where that waits: somebody is enrolling this Pi right now.
+
+        Probes can be sent by anybody, as many as they like: at most one in a second counts.
+        """
+        now = self._clock.seconds()
+        if now - self._hurried_at < HURRY_S:
+            return
+        self._hurried_at = now
         if self._server is not None:
             self._server.gate.hurry()
         self._tell(moved=False)

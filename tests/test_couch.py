@@ -446,15 +446,19 @@ class LoginTests(CouchCase):
         self.assertEqual(self.server.logins, 1)
 
     def test_hurry(self) -> None:
-        """A probe that comes in ends the wait after a refused password, and is told to who waits."""
+        """A probe that comes in ends the wait after a refused password, and is told to who waits, once a second."""
         told: list[bool] = []
         self.couch.on_news.append(told.append)
         self.only()
         self.fail_with(errors.LoginRefused, self.couch.info(DB))
         self.only("right")
-        self.couch.hurry()
+        for _ in range(1000):
+            self.couch.hurry()
         self.do(self.couch.info(DB))
         self.assertEqual(told, [False])
+        self.clock.advance(1)
+        self.couch.hurry()
+        self.assertEqual(told, [False, False])
 
     def test_replace(self) -> None:
         """Other passwords are used at once, and what comes back about an old one says nothing of them."""
