@@ -93,7 +93,7 @@ class Wire:
         for _ in range(times):
             self.clock.advance(0)
 
-    def send(
+    def request(
         self,
         method: str,
         path: str,
@@ -101,25 +101,24 @@ class Wire:
         *,
         login: tuple[str, str] | None = ADMIN,
         headers: Mapping[str, str] | None = None,
-    ) -> Pending:
-        """Send a request; a str or bytes body goes as it is, anything else as JSON."""
+    ) -> bytes:
+        """Render a request; a str or bytes body goes as it is, anything else as JSON."""
         sent = {"Host": "127.0.0.1:5984", "Accept": "application/json"}
         if login is not None:
             sent["Authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()
         data = b""
         if body is not None:
-            data = (
-                body
-                if isinstance(body, bytes)
-                else body.encode()
-                if isinstance(body, str)
-                else json.dumps(body).encode()
-            )
+            text = body if isinstance(body, str | bytes) else json.dumps(body)
+            data = text if isinstance(text, bytes) else text.encode()
             sent["Content-Type"] = "application/json"
             sent["Content-Length"] = str(len(data))
         sent.update(headers or {})
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items())]
-        pending = Pending(self, "\r\n".join(lines).encode() + b"\r\n\r\n" + data)
+        return "\r\n".join(lines).encode() + b"\r\n\r\n" + data
+
+    def send(self, method: str, path: str, body: Any = None, **options: Any) -> Pending:
+        """Send a request, on a connection of its own, and let happen what it brings about at once."""
+        pending = Pending(self, self.request(method, path, body, **options))
         self.turn()
         return pending
 

@@ -111,6 +111,8 @@ class Stream:
         self._resumed: Deferred[None] | None = None
         self._paused = False
         self._registered = False
+        # Who waits for a client that has gone must not wait for ever.
+        exchange.lost.append(self.resumeProducing)
 
     @property
     def is_lost(self) -> bool:

@@ -184,7 +184,9 @@ class Server(Factory):
         timer = self._reactor.callLater(HANG_UP_S, self._abort)
         self._drained.append(done)
         for channel in list(self.channels):
-            channel.loseConnection()
+            if channel.transport is not None:
+                # Not the channel's own loseConnection: that fails where its idle timeout has just begun to close it.
+                channel.transport.loseConnection()
 
         def gone(_: None) -> None:
             if timer.active():

@@ -64,8 +64,6 @@ def check_user(identity: str, document: Mapping[str, Any], before: Mapping[str, 
         problem = "Each role in doc.roles must be a string"
     elif identity != PREFIX + name:
         problem = f"Doc ID must be of the form {PREFIX}name"
-    elif before is not None and before.get("name") != name:
-        problem = "Usernames can not be changed."
     elif any(role.startswith("_") for role in roles):
         problem = "No system roles (starting with underscore) in users db."
     elif not is_admin and before is not None and sorted(roles) != sorted(before.get("roles", ())):
