@@ -6,7 +6,7 @@ import functools
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from attrs import define
 
@@ -103,7 +103,7 @@ class Family:
             for member in self._members.values():
                 member.raised = True
                 if member.ident is not None and not member.shielded:
-                    _set_exception(member.ident, SystemExit)
+                    _raise_exit(member.ident)
 
     def release(self) -> None:
         """End what only waits to be used again: timers that are not due, and executors once nothing else is left."""
@@ -171,9 +171,9 @@ class Family:
                 if not late:
                     self._guarded(member.thread.name, function)
             finally:
-                self._shield(member, ident)
+                self._shield(member)
         finally:
-            self._shield(member, ident)
+            self._shield(member)
             vars(member.thread).pop("run", None)
             if before is None:
                 _families.pop(ident, None)
@@ -189,11 +189,19 @@ class Family:
         except BaseException as error:  # noqa: BLE001 - the top of a thread: whatever it is, it is the program's
             self._failed(name, error)
 
-    def _shield(self, member: _Member, ident: int) -> None:
-        with self._lock:
-            member.ident = None
-        if member.raised:
-            _set_exception(ident, None)
+    def _shield(self, member: _Member) -> None:
+        """Have no exception raised in the calling thread from now on, and let one arrive that was raised before.
+
+        CPython could take it back instead, but 3.11 then never finds out that there is nothing left to raise.
+        """
+        try:
+            with self._lock:
+                member.ident = None
+            for _ in range(3):
+                pass
+        except SystemExit:
+            with self._lock:
+                member.ident = None
 
     def _leave(self, member: _Member) -> None:
         with self._lock:
@@ -208,11 +216,10 @@ class Family:
             self._empty()
 
 
-def _set_exception(ident: int, exception: type[BaseException] | None) -> None:
+def _raise_exit(ident: int) -> None:
     import ctypes  # only where a program has to be ended by force
 
-    value: Any = None if exception is None else ctypes.py_object(exception)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), value)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(SystemExit))
 
 
 EXECUTORS: Final = "concurrent.futures.thread"
