@@ -213,6 +213,18 @@ class DocumentTests(WireCase):
         self.put("newlines", {"x": "\n" * 900})
         self.assertEqual(self.ask("PUT", "/db/a", b"x" * 200_001).status, 413)
 
+    def test_fields_that_are_only_shown(self) -> None:
+        """What a reader was shown beside the document may come back with it, and is not stored; HEAD has no body."""
+        rev = self.put("a", {"n": 1})
+        shown = self.ask("GET", "/db/a?revs=true&revs_info=true").json
+        self.put("a", {**shown, "_attachments": {}, "n": 2})
+        self.assertEqual(set(self.ask("GET", "/db/a").json), {"_id", "_rev", "n"})
+        head = self.wire.send("HEAD", "/db/a").reply()
+        self.assertEqual((head.status, head.body), (200, b""))
+        rows = self.ask("POST", "/db/_bulk_docs", {"docs": [{"_id": "b"}], "new_edits": False}).json
+        self.assertEqual([row["error"] for row in rows], ["bad_request"])
+        self.assertTrue(rev)
+
     def test_surrogates(self) -> None:
         """A lone surrogate comes back as it was written."""
         self.put("a", '{"x":"\\ud800"}')

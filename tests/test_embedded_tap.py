@@ -32,7 +32,7 @@ class OptionsTests(SynchronousTestCase):
         from twisted.internet import reactor
 
         # It is given a clock that does not jump, which the other tests of this process need not have.
-        self.patch(reactor, "seconds", reactor.seconds)  # type: ignore[attr-defined]
+        self.patch(reactor, "seconds", reactor.seconds)
         service = makeService(options)
         self.assertIsInstance(service, Embedded)
 
