@@ -132,13 +132,14 @@ class World:
         assert self._daemon is not None
         return self._daemon.pid
 
-    def save(self, document: dict[str, Any], *, replace: bool = False) -> int:
-        """Save the document; return the monotonic time in ns at which that was acknowledged."""
+    def save(self, document: dict[str, Any], *, replace: bool = False) -> tuple[int, int]:
+        """Save the document; return when that was sent and when it was acknowledged, in monotonic ns."""
         if replace:
             with contextlib.suppress(RuntimeError):
                 document["_rev"] = self.couch.ask("GET", f"{self.database}/{document['_id']}")["_rev"]
+        sent = time.monotonic_ns()
         self.couch.ask("POST", self.database, document)
-        return time.monotonic_ns()
+        return sent, time.monotonic_ns()
 
     def delete(self, id: str) -> None:
         """Delete the document."""

@@ -193,15 +193,15 @@ class Changes(Service):
             if complaint != self._complaint or now - self._complained_at >= REPEAT_S:
                 self._complaint, self._complained_at = complaint, now
                 log.warn(
-                    "{database}: {error}. {advice} Next try in {wait_s:.0f} s",
-                    database=self._database,
-                    error=str(outcome),
+                    "{server}: {error}. {advice} Next try in {wait_s:.0f} s",
+                    server=self._couch.url,
+                    error=str(outcome).rstrip("."),
                     advice=" ".join((type(outcome).__doc__ or "").split()),
                     wait_s=self._follower.not_before - now,
                 )
         elif self._complaint and self._follower.failures == 0:
             self._complaint = ""
-            log.info("{database}: all is well again", database=self._database)
+            log.info("{server}: all is well again", server=self._couch.url)
 
     def _news(self, moved: bool) -> None:
         """What failed may work now; called by the client."""

@@ -65,8 +65,9 @@ class _Member:
 class Family:
     """The threads of one run of a program.
 
-    ``name`` is the program's, for people.  ``write`` takes what they print.  ``failed`` gets every exception that a thread did not catch, with the thread's
-    name; ``empty`` is called whenever the last thread has left.  All three are called on the threads of the family.
+    ``name`` is the program's, for people.  ``write`` takes what they print.  ``failed`` gets every exception that a
+    thread did not catch, with the thread's name; ``empty`` is called whenever the last thread has left.  All three are
+    called on the threads of the family.
     """
 
     def __init__(
@@ -216,10 +217,24 @@ class Family:
             self._empty()
 
 
+class _NoticedError(BaseException):
+    """Goes no further than the function that raises it in its own thread."""
+
+
 def _raise_exit(ident: int) -> None:
     import ctypes  # only where a program has to be ended by force
 
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(SystemExit))
+    set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    set_exception(ctypes.c_ulong(ident), ctypes.py_object(SystemExit))
+    # Up to CPython 3.12 every thread is told that some thread has an exception to raise, and goes the slow way (or,
+    # while it is traced, none at all) until one has raised it.  Where the one that is meant is blocked in C, that is
+    # never.  So this thread raises one itself; the other finds its own when it comes back.
+    try:
+        set_exception(ctypes.c_ulong(threading.get_ident()), ctypes.py_object(_NoticedError))
+        for _ in range(3):
+            pass
+    except _NoticedError:
+        pass
 
 
 EXECUTORS: Final = "concurrent.futures.thread"

@@ -19,6 +19,8 @@ INFO = DatabaseInfo("5-a", "100")
 class ScriptedCouch:
     """A client whose answers the test gives."""
 
+    url = "http://server:5984"
+
     def __init__(self) -> None:
         self.on_news: list[Any] = []
         self.calls: list[tuple[str, Any]] = []
@@ -225,7 +227,7 @@ class ChangesTests(SynchronousTestCase):
         self.changes.startService()
         for _ in range(20):
             self.clock.advance(45)
-        warned = [e for e in events if e.get("log_format", "").startswith("{database}: {error}")]
+        warned = [e for e in events if e.get("log_format", "").startswith("{server}: {error}")]
         self.assertEqual(len(warned), 2)
         self.assertIn("_security", warned[0]["advice"])
         self.couch.failing = None

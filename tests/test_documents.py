@@ -68,6 +68,10 @@ class ProgramTests(SynchronousTestCase):
             self.assertEqual(read(type=kind, code=""), Reading(), kind)
         self.assertEqual(documents.read({"_id": "d", "type": True, "code": ""}, 1, max_source_bytes=9), Reading())
 
+    def test_answered(self) -> None:
+        """What bears a ``ret`` is nothing, whatever else it has: the database's indexes leave it out as well."""
+        self.assertEqual(read(type=MAC, code="x", global_modules={"g": ""}, ret=None), Reading())
+
     def test_another_pis_global_modules_count(self) -> None:
         """Global modules are for every program of the database, whichever Pi their document is for."""
         found = read(type=5, code="x", global_modules={"g": ""})
