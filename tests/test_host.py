@@ -171,6 +171,42 @@ class Life(HostCase):
         self.assertIs(self.state(), ProgramState.BACKOFF)
         self.assertIn("can't start new thread", self.host.reports()[0].error or "")
 
+    def test_no_thread_for_a_notification(self) -> None:
+        """Where there is no thread to call a notification in, the log says so, and the program quits all the same."""
+        code = "import time\ndef main():\n    register_quit_notification(print)\n    log('up')\n    time.sleep(3600)"
+        self.host.start(a_program(code))
+        self.reactor.until(lambda: "clock: up" in self.lines)
+
+        def refuse(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        self.patch(threads, "_plain_start", refuse)
+        self.host.stop("clock")
+        self.reactor.until(lambda: self.state() is None)
+        self.assertEqual(self.said(), ["up", "a quit notification could not be called: can't start new thread"])
+
+    def test_a_minute_of_running_forgives(self) -> None:
+        """A program that crashes after a minute of running begins anew with the shortest pause."""
+        go = threading.Event()
+        module = types.ModuleType("let_go")
+        vars(module)["wait"] = go.wait
+        sys.modules["let_go"] = module
+        self.addCleanup(sys.modules.pop, "let_go")
+        go.set()
+        self.host.start(a_program("import let_go\ndef main():\n    let_go.wait()\n    1 / 0"))
+        self.run_until(ProgramState.BACKOFF)
+        self.reactor.advance(1)
+        self.run_until(ProgramState.BACKOFF)
+        go.clear()
+        self.reactor.advance(2)
+        self.run_until(ProgramState.RUNNING)
+        self.reactor.advance(60)
+        go.set()
+        self.run_until(ProgramState.BACKOFF)
+        self.reactor.advance(1)
+        self.assertEqual(self.host.reports()[0].restarts, 3)
+        self.run_until(ProgramState.BACKOFF)
+
     def test_threads_are_the_programs(self) -> None:
         """A program runs while a thread of it lives, and that thread's output and errors are its own."""
         self.host.start(

@@ -57,6 +57,9 @@ class Threads(SynchronousTestCase):
 
         self.run_in(first)
         self.assertEqual(seen, [self.family] * 3)
+        self.assertIsNone(threads.owner_name(threading.get_ident()))
+        self.run_in(lambda: self.assertEqual(threads.owner_name(threading.get_ident()), self.family.name))
+        self.assertEqual(self.failures, [])
         own = threading.Thread(target=lambda: seen.append(threads.current()))
         own.start()
         own.join()
