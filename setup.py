@@ -14,7 +14,15 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     # twisted.plugins is a namespace that Twisted owns: only the one module is added to it, and never an __init__.py.
-    packages=["himbeerecouch", "himbeerecouch.embedded", "twisted.plugins"],
+    packages=[
+        "himbeerecouch",
+        "himbeerecouch.commands",
+        "himbeerecouch.couch",
+        "himbeerecouch.discovery",
+        "himbeerecouch.embedded",
+        "himbeerecouch.programs",
+        "twisted.plugins",
+    ],
     package_data={"himbeerecouch": ["py.typed"]},
     install_requires=["Twisted[tls]>=24.7", "treq>=24.9", "service_identity>=24.1", "attrs>=23.1"],
     extras_require={

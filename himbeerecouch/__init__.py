@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from himbeerecouch import prog, util
-    from himbeerecouch.ask import broadcast_message, probe
-    from himbeerecouch.receive import receive_broadcast_message
+    from himbeerecouch.discovery.ask import broadcast_message, probe
+    from himbeerecouch.discovery.receive import receive_broadcast_message
 
 __all__ = ["broadcast_message", "probe", "prog", "receive_broadcast_message", "util"]
 
-_FOUND_IN = {"broadcast_message": "ask", "probe": "ask", "receive_broadcast_message": "receive"}
+_FOUND_IN = {
+    "broadcast_message": "discovery.ask",
+    "probe": "discovery.ask",
+    "receive_broadcast_message": "discovery.receive",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from twisted.logger import Logger
 
 from himbeerecouch.account import Account
-from himbeerecouch.couch import Couch, Login
+from himbeerecouch.couch.client import Couch, Login
 from himbeerecouch.model import Action
 
 log = Logger()

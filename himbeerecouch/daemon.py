@@ -23,11 +23,11 @@ from twisted.logger import ILogObserver, Logger, textFileLogObserver
 from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 
-from himbeerecouch.commands import Commands
-from himbeerecouch.host import Host
+from himbeerecouch.commands.runner import Commands
 from himbeerecouch.model import Running
 from himbeerecouch.node import Node
-from himbeerecouch.threads import owner_name
+from himbeerecouch.programs.host import Host
+from himbeerecouch.programs.threads import owner_name
 
 LOG_FILE_BYTES = 1_000_000
 LOG_FILES = 5

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any, NoReturn
 from urllib.parse import quote
 
-from himbeerecouch.ask import probe
+from himbeerecouch.discovery.ask import probe
 from himbeerecouch.errors import HimbeerecouchError
 from himbeerecouch.source_tree import read_program
 

@@ -10,13 +10,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from himbeerecouch.catalogue import Catalogue, Gone, Refusal
-from himbeerecouch.changes import Changes
-from himbeerecouch.commands import Commands
-from himbeerecouch.couch import Couch
+from himbeerecouch.commands.runner import Commands
+from himbeerecouch.couch.changes import Changes
+from himbeerecouch.couch.client import Couch
 from himbeerecouch.errors import ServerFileError
-from himbeerecouch.host import Host
 from himbeerecouch.model import Command, GlobalModule, Row
 from himbeerecouch.plan import merge, plan
+from himbeerecouch.programs.host import Host
 
 SERVER_FILE_RETRY_S = 20.0
 

@@ -11,9 +11,9 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.python import usage
 
-from himbeerecouch.ask import probe
+from himbeerecouch.discovery.ask import probe
+from himbeerecouch.discovery.wire import PORT
 from himbeerecouch.model import Answer
-from himbeerecouch.wire import PORT
 
 
 def _seconds(text: str) -> float:

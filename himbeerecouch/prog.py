@@ -22,11 +22,11 @@ def run(server_file: str) -> None:
 
     Called in the main thread, once in a process, as a supervisor does.  Raises SystemExit where it can't start.
     """
-    from twisted.scripts.twistd import ServerOptions, runApp
+    from twisted.scripts import twistd
 
-    options = ServerOptions()
+    options = twistd.ServerOptions()  # type: ignore[attr-defined]  # imported there under either platform
     options.parseOptions(["--nodaemon", "--pidfile=", "--logfile=-", "himbeerecouch", f"--server-file={server_file}"])
-    runApp(options)
+    twistd.runApp(options)
 
 
 def run_daemon(action: str, server_file: str = "/etc/rspby/server", path: str = "/var/rspby") -> None:

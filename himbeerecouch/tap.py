@@ -19,20 +19,20 @@ from himbeerecouch import daemon
 from himbeerecouch.account import Account
 from himbeerecouch.actions import actions, rotate
 from himbeerecouch.catalogue import Catalogue
-from himbeerecouch.changes import Changes
-from himbeerecouch.commands import Commands
-from himbeerecouch.couch import Login, connect
-from himbeerecouch.discovery import Discovery, DiscoveryService, Mode
+from himbeerecouch.commands.runner import Commands
+from himbeerecouch.couch.changes import Changes
+from himbeerecouch.couch.client import Login, connect
+from himbeerecouch.discovery.responder import Discovery, DiscoveryService, Mode
+from himbeerecouch.discovery.wire import PORT
 from himbeerecouch.errors import HimbeerecouchError, StateError
-from himbeerecouch.host import Host
 from himbeerecouch.identity import find_identity
 from himbeerecouch.led import Blinker, find_led
 from himbeerecouch.lights import Lights
-from himbeerecouch.loader import compile_error
 from himbeerecouch.node import Node
+from himbeerecouch.programs.host import Host
+from himbeerecouch.programs.loader import compile_error
 from himbeerecouch.server_file import read_server_file
 from himbeerecouch.store import DEFAULT_STATE_DIR, StateFolder
-from himbeerecouch.wire import PORT
 
 STARTED = "started"
 """The state file that says that a first snapshot was dealt with once."""

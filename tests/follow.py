@@ -11,9 +11,9 @@ import treq
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from himbeerecouch.asks import Timing
-from himbeerecouch.changes import Changes
-from himbeerecouch.couch import Couch, Login, connect
+from himbeerecouch.couch.asks import Timing
+from himbeerecouch.couch.changes import Changes
+from himbeerecouch.couch.client import Couch, Login, connect
 from himbeerecouch.model import Json, Row
 from tests.embedded_server import start
 from tests.fault_proxy import FaultProxy

@@ -8,8 +8,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch import address, answers, errors
-from himbeerecouch.clocks import ServerClock
+from himbeerecouch import errors
+from himbeerecouch.couch import address, answers
+from himbeerecouch.couch.clocks import ServerClock
 from himbeerecouch.model import Batch, DatabaseInfo, Row
 
 TRANSCRIPTS = Path(__file__).parent / "data" / "couchdb-3.5.2.jsonl"

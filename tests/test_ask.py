@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch import ask
-from himbeerecouch.ask import Destination, Round, broadcast_message, destinations, probe
+from himbeerecouch.discovery import ask
+from himbeerecouch.discovery.ask import Destination, Round, broadcast_message, destinations, probe
+from himbeerecouch.discovery.netif import interfaces
+from himbeerecouch.discovery.wire import parse_request
 from himbeerecouch.errors import DatagramError, NobodyAnswered, SeveralAnswered
 from himbeerecouch.model import Answer
-from himbeerecouch.netif import interfaces
-from himbeerecouch.wire import parse_request
 
 SERVER = "http://server.name:5984"
 ONE = Answer(1, "p", "10.0.0.1")

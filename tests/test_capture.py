@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch.capture import Capture, marker
+from himbeerecouch.commands.capture import Capture, marker
 
 
 class CaptureTests(SynchronousTestCase):

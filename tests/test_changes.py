@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch import errors
-from himbeerecouch.changes import Changes
+from himbeerecouch.couch.changes import Changes
 from himbeerecouch.model import Batch, DatabaseInfo, Json, Row
 
 INFO = DatabaseInfo("5-a", "100")

@@ -6,8 +6,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch import execution
-from himbeerecouch.capture import marker
+from himbeerecouch.commands import execution
+from himbeerecouch.commands.capture import marker
 from himbeerecouch.model import Command, CommandState, Json, Result
 
 BODY: Json = {"_id": "c", "_rev": "1-a", "type": "5_cmd", "cmd": ["echo"], "note": "mine"}

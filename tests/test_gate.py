@@ -6,7 +6,7 @@ import math
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch.gate import BESIDES_POLL, LOGINS, WINDOW_S, Closed, Gate, Ticket, Verdict, Wait
+from himbeerecouch.couch.gate import BESIDES_POLL, LOGINS, WINDOW_S, Closed, Gate, Ticket, Verdict, Wait
 
 
 class GateTests(SynchronousTestCase):

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch import threads
-from himbeerecouch.host import Host
 from himbeerecouch.model import GlobalModule, Program, ProgramState, Running
+from himbeerecouch.programs import threads
+from himbeerecouch.programs.host import Host
 from tests.threadclock import ThreadClock
 
 WAITS = "def main():\n    while not should_quit():\n        time.sleep(3600)\n"

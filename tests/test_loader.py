@@ -14,8 +14,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch.errors import ProgramError
-from himbeerecouch.loader import ModuleTree, compile_error
 from himbeerecouch.model import GlobalModule, Program
+from himbeerecouch.programs.loader import ModuleTree, compile_error
 
 
 def a_program(modules: Mapping[str, str], id: str = "clock", rev: str = "1-a") -> Program:

@@ -7,7 +7,7 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch.netif import Interface, describe, interfaces
+from himbeerecouch.discovery.netif import Interface, describe, interfaces
 
 UP, BROADCAST, LOOPBACK = 0x1, 0x2, 0x8
 

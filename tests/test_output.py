@@ -8,7 +8,7 @@ import threading
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch.output import (
+from himbeerecouch.programs.output import (
     BURST_LINES,
     LINE_LIMIT_CHARS,
     PENDING_LIMIT_CHARS,

@@ -11,9 +11,9 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch import probe_tap
+from himbeerecouch.discovery.wire import PORT
 from himbeerecouch.model import Answer
 from himbeerecouch.probe_tap import Options, makeService
-from himbeerecouch.wire import PORT
 
 WAITING = Answer(202481600350967, "apassword", "192.168.1.7")
 ENROLLED = Answer(7, None, "10.0.0.3")

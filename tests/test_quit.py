@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch.quit import Notification, Quit
+from himbeerecouch.programs.quit import Notification, Quit
 
 
 def a_notification() -> None:

@@ -10,10 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch import util
+from himbeerecouch.discovery.receive import receive_broadcast_message
+from himbeerecouch.discovery.wire import Request, parse_answer, render_request
 from himbeerecouch.errors import NobodyAsked
 from himbeerecouch.model import Answer
-from himbeerecouch.receive import receive_broadcast_message
-from himbeerecouch.wire import Request, parse_answer, render_request
 
 PROBE = render_request(Request("http://server.name:5984"))
 

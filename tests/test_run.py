@@ -10,7 +10,7 @@ from collections.abc import Callable
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from himbeerecouch.errors import ProgramError
-from himbeerecouch.run import ERROR_LIMIT_CHARS, describe, run
+from himbeerecouch.programs.run import ERROR_LIMIT_CHARS, describe, run
 
 
 class Running(SynchronousTestCase):

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch.model import ProgramState as State
-from himbeerecouch.supervise import TRANSITIONS, Event, after, failures_after, pause_s
+from himbeerecouch.programs.supervise import TRANSITIONS, Event, after, failures_after, pause_s
 
 
 class Supervise(SynchronousTestCase):

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch import threads
-from himbeerecouch.threads import Family
+from himbeerecouch.programs import threads
+from himbeerecouch.programs.threads import Family
 
 
 class Threads(SynchronousTestCase):

@@ -6,9 +6,7 @@ import json
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch.errors import DatagramError
-from himbeerecouch.model import Answer
-from himbeerecouch.wire import (
+from himbeerecouch.discovery.wire import (
     LIMIT_BYTES,
     Request,
     parse_answer,
@@ -16,6 +14,8 @@ from himbeerecouch.wire import (
     render_answer,
     render_request,
 )
+from himbeerecouch.errors import DatagramError
+from himbeerecouch.model import Answer
 
 NOT_OURS: dict[str, bytes] = {
     "empty": b"",

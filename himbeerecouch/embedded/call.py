@@ -1,6 +1,5 @@
 """One request as the routes see it, and the two ways to answer it: whole, or as a stream."""
 
-# mypy: disallow-untyped-calls=False
 # The classes of twisted.web that this stands on are not typed.
 
 from __future__ import annotations

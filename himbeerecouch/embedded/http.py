@@ -1,6 +1,5 @@
 """HTTP under the routes: one connection's requests, their bodies within limits, answers and streams."""
 
-# mypy: disallow-untyped-calls=False
 # The classes of twisted.web that this stands on are not typed.
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """The embedded server as a service: opens its folder, listens, and lets go of everything."""
 
-# mypy: disallow-untyped-calls=False
 # Twisted's Service is not typed.
 
 from __future__ import annotations

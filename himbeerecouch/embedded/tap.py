@@ -1,6 +1,5 @@
 """``twistd himbeerecouch-embedded``: the options, and the service made from them."""
 
-# mypy: disallow-untyped-calls=False
 # Twisted's endpoints are not typed.
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class Namespace:
 PI = """
 import sys
 from twisted.internet import reactor
-from himbeerecouch.discovery import Discovery, DiscoveryService, Mode
+from himbeerecouch.discovery.responder import Discovery, DiscoveryService, Mode
 mac_id, enrolled = int(sys.argv[1]), sys.argv[2] == "enrolled"
 discovery = Discovery(
     mac_id, lambda: f"password of {mac_id}", lambda: enrolled, Mode.ENROLL, clock=reactor, probed=lambda: None

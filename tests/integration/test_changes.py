@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from himbeerecouch import couch
+from himbeerecouch.couch import client as couch
 from himbeerecouch.model import Row
 from tests.follow import DATABASE, MAC, SHORT, FollowCase
 

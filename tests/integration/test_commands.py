@@ -16,8 +16,8 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from himbeerecouch import documents
-from himbeerecouch.commands import Commands
-from himbeerecouch.couch import Couch, Login, connect
+from himbeerecouch.commands.runner import Commands
+from himbeerecouch.couch.client import Couch, Login, connect
 from himbeerecouch.errors import Conflict, NotFound
 from himbeerecouch.model import Command, Json
 from tests import embedded_server

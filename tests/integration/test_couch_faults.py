@@ -12,7 +12,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.protocol import connectionDone as connection_done
 from twisted.python.failure import Failure
 
-from himbeerecouch import couch, errors
+from himbeerecouch import errors
+from himbeerecouch.couch import client as couch
 from tests.follow import DATABASE, SHORT, FollowCase
 
 T_S = SHORT.poll_timeout_s

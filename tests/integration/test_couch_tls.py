@@ -20,7 +20,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from himbeerecouch import errors
-from himbeerecouch.couch import Couch, Login, connect
+from himbeerecouch.couch.client import Couch, Login, connect
 from tests.follow import SHORT
 
 INFO = {"update_seq": "1-a", "instance_start_time": "5"}

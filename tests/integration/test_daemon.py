@@ -291,7 +291,7 @@ class TroubleTests(SynchronousTestCase):
 
     def test_no_user_yet(self) -> None:
         """A Pi without a user says what to do, and a probe makes it log in once the user is there."""
-        from himbeerecouch import ask
+        from himbeerecouch.discovery import ask
 
         port = _free_udp_port()
         self.world.make_database()

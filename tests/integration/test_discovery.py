@@ -14,11 +14,11 @@ from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutput
 from twisted.trial.unittest import TestCase
 
-from himbeerecouch import ask
-from himbeerecouch.ask import Destination, probe
-from himbeerecouch.discovery import Discovery, DiscoveryService, Mode
+from himbeerecouch.discovery import ask
+from himbeerecouch.discovery.ask import Destination, probe
+from himbeerecouch.discovery.responder import Discovery, DiscoveryService, Mode
+from himbeerecouch.discovery.wire import Request, render_request
 from himbeerecouch.model import Answer
-from himbeerecouch.wire import Request, render_request
 
 reactor: Any = the_reactor
 """Its interfaces are more than its type says."""

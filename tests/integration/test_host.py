@@ -16,8 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from himbeerecouch.host import Host
 from himbeerecouch.model import Program, ProgramState
+from himbeerecouch.programs.host import Host
 
 
 def descriptors() -> int:

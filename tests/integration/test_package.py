@@ -61,7 +61,7 @@ class PackageTests(SynchronousTestCase):
             binaries = self.installed(package)
             for command in COMMANDS:
                 shown = run(binaries / "twistd", "-n", command, "--help", cwd=elsewhere)
-                self.assertIn(f"{command} [options]", shown)
+                self.assertIn(f"[options] {command} ", shown)
             shown = run(binaries / "python", "-c", "import himbeerecouch; print(himbeerecouch.util.getmacid)")
             self.assertIn("getmacid", shown)
         run(binaries / "pip", "uninstall", "--yes", "himbeerecouch")

@@ -75,7 +75,7 @@ class AcrossNetworks(TestCase):
         """broadcast_message finds the one that waits, and none where all are enrolled."""
         start_pi(self, self.near, 7)
         start_pi(self, self.far, 8, "enrolled")
-        ask = f"from himbeerecouch.ask import broadcast_message as b; print(b({SERVER!r}, 0.5))"
+        ask = f"from himbeerecouch.discovery.ask import broadcast_message as b; print(b({SERVER!r}, 0.5))"
         ran = self.asker.run(sys.executable, "-c", ask)
         self.assertEqual(ran.stdout.strip(), "{'MacID': 7, 'password': 'password of 7'}")
         ran = self.far.run(sys.executable, "-c", ask)
@@ -86,13 +86,14 @@ class AcrossNetworks(TestCase):
     def test_one_who_waits_without_a_daemon(self) -> None:
         """receive_broadcast_message on one machine and broadcast_message on the other find each other."""
         receive = (
-            "from himbeerecouch import receive, util\n"
+            "from himbeerecouch import util\n"
+            "from himbeerecouch.discovery import receive\n"
             "util.getmacid, util.getpassword = lambda: 7, lambda: 'p'\n"
             "print('ready', flush=True)\n"
             "print(receive.receive_broadcast_message(10), flush=True)\n"
         )
         waiting = self.near.start(self, sys.executable, "-c", receive)
-        ask = f"from himbeerecouch.ask import broadcast_message as b; print(b({SERVER!r}, 1.5))"
+        ask = f"from himbeerecouch.discovery.ask import broadcast_message as b; print(b({SERVER!r}, 1.5))"
         self.assertEqual(self.asker.run(sys.executable, "-c", ask).stdout.strip(), "{'MacID': 7, 'password': 'p'}")
         assert waiting.stdout is not None
         self.assertEqual(waiting.stdout.readline().strip(), SERVER)

@@ -15,8 +15,8 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from himbeerecouch import process, spawn
-from himbeerecouch.process import Ended, Run, environment, why_not
+from himbeerecouch.commands import process, spawn
+from himbeerecouch.commands.process import Ended, Run, environment, why_not
 
 ENV = environment(os.environ)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch.command_memory import ECHO_S, CommandMemory, newer
+from himbeerecouch.commands.memory import ECHO_S, CommandMemory, newer
 from himbeerecouch.model import Command
 
 

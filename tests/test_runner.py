@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch import documents
-from himbeerecouch.commands import STOP_LIMIT_S, Commands
+from himbeerecouch.commands.runner import STOP_LIMIT_S, Commands
 from himbeerecouch.errors import (
     BadRequest,
     CouchError,

@@ -13,8 +13,8 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import provider
 
-from himbeerecouch.discovery import Discovery, DiscoveryPort, DiscoveryService, Mode, Ration, Tally
-from himbeerecouch.wire import Request, parse_answer, render_request
+from himbeerecouch.discovery.responder import Discovery, DiscoveryPort, DiscoveryService, Mode, Ration, Tally
+from himbeerecouch.discovery.wire import Request, parse_answer, render_request
 from tests.test_wire import NOT_OURS
 
 PROBE = render_request(Request("http://server.name:5984"))
@@ -67,7 +67,7 @@ class LoggedCase(SynchronousTestCase):
         return [
             formatEvent(event)
             for event in self.logged
-            if event["log_namespace"] == "himbeerecouch.discovery" and level in (None, event["log_level"])
+            if event["log_namespace"] == "himbeerecouch.discovery.responder" and level in (None, event["log_level"])
         ]
 
 

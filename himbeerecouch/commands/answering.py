@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from himbeerecouch.commands.execution import answered, claim_of, claimed, same_task, smaller
 from himbeerecouch.errors import BadRequest, Conflict, CouchError, Forbidden, LoginRefused, NotFound, Unavailable
-from himbeerecouch.execution import answered, claim_of, claimed, same_task, smaller
 from himbeerecouch.model import Command, Json, Result
 
 log = Logger()

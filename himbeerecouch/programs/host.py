@@ -10,10 +10,10 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from himbeerecouch import threads
-from himbeerecouch.keeper import Keeper, Surroundings, label
 from himbeerecouch.model import GlobalModule, Program, ProgramState, Report, Running
-from himbeerecouch.output import Streams, Write
+from himbeerecouch.programs import threads
+from himbeerecouch.programs.keeper import Keeper, Surroundings, label
+from himbeerecouch.programs.output import Streams, Write
 
 log = Logger()
 
@@ -74,7 +74,7 @@ class Host(Service):
 
     def startService(self) -> None:
         """Begin to own what programs start and print."""
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self._quitting = False
         threads.install()
         self._streams.install()
@@ -82,7 +82,7 @@ class Host(Service):
     def stopService(self) -> Deferred[None]:
         """Have all programs quit.  Fires when their threads are gone, or, with some that don't return, after
         ``quit_timeout_s``; then ``stuck()`` names those, and only the end of the process ends them."""
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         return self.quit_all(self._around.quit_timeout_s).addCallback(self._stopped)
 
     def start(self, program: Program) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch import query
-from himbeerecouch.asks import (
+from himbeerecouch.couch import query
+from himbeerecouch.couch.asks import (
     Delivery,
     Document,
     Find,
@@ -21,6 +21,8 @@ from himbeerecouch.asks import (
     Timing,
     Wait,
 )
+from himbeerecouch.couch.follower import Follower, Phase
+from himbeerecouch.couch.snapshot import Snapshot
 from himbeerecouch.errors import (
     AnswerTooLarge,
     BadAnswer,
@@ -36,9 +38,7 @@ from himbeerecouch.errors import (
     Unreachable,
     Untrusted,
 )
-from himbeerecouch.feed import Follower, Phase
 from himbeerecouch.model import Batch, DatabaseInfo, Row
-from himbeerecouch.snapshot import Snapshot
 
 INFO = DatabaseInfo("5-abc", "100")
 HERE = Server("uuid-1")

@@ -14,13 +14,13 @@ from urllib.parse import urlencode
 
 from twisted.internet.defer import Deferred
 
-from himbeerecouch import answers
-from himbeerecouch.asks import Timing
-from himbeerecouch.fetch import Bounds
-from himbeerecouch.login import Login
+from himbeerecouch.couch import answers
+from himbeerecouch.couch.asks import Timing
+from himbeerecouch.couch.fetch import Bounds
+from himbeerecouch.couch.login import Login
+from himbeerecouch.couch.session import Call, ConnectionsLike, Session
+from himbeerecouch.couch.transport import Connections
 from himbeerecouch.model import Batch, DatabaseInfo, Json
-from himbeerecouch.session import Call, ConnectionsLike, Session
-from himbeerecouch.transport import Connections
 
 __all__ = ["ANSWER_BYTES", "Couch", "Login", "connect"]
 

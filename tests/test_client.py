@@ -17,9 +17,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from himbeerecouch import errors
-from himbeerecouch.asks import Timing
-from himbeerecouch.couch import ANSWER_BYTES, Couch, Login
-from himbeerecouch.fetch import OriginAgent
+from himbeerecouch.couch.asks import Timing
+from himbeerecouch.couch.client import ANSWER_BYTES, Couch, Login
+from himbeerecouch.couch.fetch import OriginAgent
 from himbeerecouch.model import Batch, DatabaseInfo, Row
 
 DB = "nedm/raspberries"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import enum
 
-from himbeerecouch import query
-from himbeerecouch.asks import Document, Find, GetDocument, Page
+from himbeerecouch.couch import query
+from himbeerecouch.couch.asks import Document, Find, GetDocument, Page
 from himbeerecouch.errors import AnswerTooLarge, BadAnswer, BadRequest, CouchError, NotFound, TooSlow
 from himbeerecouch.model import Row
 

@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 from attrs import frozen
 
+from himbeerecouch.discovery.netif import Interface, interfaces
+from himbeerecouch.discovery.wire import LIMIT_BYTES, PORT, Request, parse_answer, render_request
 from himbeerecouch.errors import DatagramError, NobodyAnswered, SeveralAnswered
 from himbeerecouch.model import Answer
-from himbeerecouch.netif import Interface, interfaces
-from himbeerecouch.wire import LIMIT_BYTES, PORT, Request, parse_answer, render_request
 
 REPEAT_S = 1.0
 """How often is asked: datagrams get lost, and a Pi answers one second in one."""

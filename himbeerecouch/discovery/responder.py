@@ -19,9 +19,9 @@ from twisted.internet.udp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from himbeerecouch.discovery.wire import LIMIT_BYTES, PORT, parse_request, render_answer
 from himbeerecouch.errors import DatagramError
 from himbeerecouch.model import Answer
-from himbeerecouch.wire import LIMIT_BYTES, PORT, parse_request, render_answer
 
 log = Logger()
 
@@ -176,7 +176,7 @@ class DiscoveryPort(Port):
 
     def __init__(self, port: int, protocol: DatagramProtocol, interface: str, reactor: IReactorTime) -> None:
         # One byte more than is taken, so that a longer datagram is seen to be one.
-        super().__init__(port, protocol, interface, LIMIT_BYTES + 1, reactor)  # type: ignore[no-untyped-call]
+        super().__init__(port, protocol, interface, LIMIT_BYTES + 1, reactor)
         self._clock = reactor
         self._pause: IDelayedCall | None = None
 
@@ -198,19 +198,19 @@ class DiscoveryPort(Port):
                 self.protocol.datagramReceived(data, addr)
             except Exception:  # noqa: BLE001 - one datagram must not take the port down
                 log.failure("a datagram from {address} was not answered because of an error of ours", address=addr[0])
-        self.stopReading()  # type: ignore[no-untyped-call]
+        self.stopReading()
         self._pause = self._clock.callLater(self.PAUSE_S, self._resume)
 
     def _resume(self) -> None:
         self._pause = None
-        self.startReading()  # type: ignore[no-untyped-call]
+        self.startReading()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Called by Twisted once the port is to be closed; ends a pause as well."""
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        super().connectionLost(reason)
 
 
 class DiscoveryService(Service):
@@ -237,11 +237,11 @@ class DiscoveryService(Service):
     @property
     def port(self) -> int | None:
         """The number of the port that is open, None while there is none."""
-        return None if self._port is None else int(self._port.getHost().port)  # type: ignore[no-untyped-call]
+        return None if self._port is None else int(self._port.getHost().port)
 
     def startService(self) -> None:
         """Open the port, unless discovery is off."""
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self._complained = False
         if self._discovery.mode is not Mode.OFF:
             self._open()
@@ -250,7 +250,7 @@ class DiscoveryService(Service):
         self._retry = None
         port = DiscoveryPort(self._number, self._discovery, self._interface, self._reactor)
         try:
-            port.startListening()  # type: ignore[no-untyped-call]
+            port.startListening()
         except CannotListenError as error:
             if not self._complained:
                 log.warn(
@@ -270,7 +270,7 @@ class DiscoveryService(Service):
 
     def stopService(self) -> Deferred[None]:
         """Close the port; fires when it is closed."""
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None

@@ -6,9 +6,9 @@ import select
 import socket
 import time
 
+from himbeerecouch.discovery.wire import LIMIT_BYTES, PORT, parse_request, render_answer
 from himbeerecouch.errors import DatagramError, NobodyAsked
 from himbeerecouch.model import Answer
-from himbeerecouch.wire import LIMIT_BYTES, PORT, parse_request, render_answer
 
 FLOOD_PAUSE_S = 0.01
 """Nonsense is passed over at most a hundred times a second: a flood of it does not take the processor."""

@@ -89,7 +89,7 @@ class OriginAgent:
         self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
     ) -> Deferred[IResponse]:
         """Send one request; treq calls this."""
-        parsed = URI.fromBytes(uri)  # type: ignore[no-untyped-call]
+        parsed = URI.fromBytes(uri)
         if (parsed.scheme.decode(), parsed.host.decode(), parsed.port) != self._origin:
             raise ValueError("a request to another server than the one in the server file")
         own = Headers() if headers is None else headers.copy()
@@ -191,7 +191,7 @@ class _Reader(Protocol):
             return
         self._close()
         # Without a length the end can't be told from a cut: an answer is JSON, which knows its own end.
-        if reason.check(ResponseDone, PotentialDataLoss):  # type: ignore[no-untyped-call]
+        if reason.check(ResponseDone, PotentialDataLoss):
             self.finished.callback(b"".join(self._pieces))
         else:
             self.finished.errback(BadAnswer(f"{self._what}: the answer was cut off", status=self._status))

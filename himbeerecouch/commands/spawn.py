@@ -47,7 +47,7 @@ def spawn(
         start_new_session=True,
     )
     child = Child(reactor, protocol, process)
-    protocol.makeConnection(child)  # type: ignore[no-untyped-call]
+    protocol.makeConnection(child)
     return child
 
 
@@ -135,7 +135,7 @@ class Child:
             exited = found.si_code == os.CLD_EXITED
             reason = _reason(found.si_status if exited else None, None if exited else found.si_status)
         self._watch.stop()
-        self._exit = Failure(reason)  # type: ignore[no-untyped-call]
+        self._exit = Failure(reason)
         self._protocol.processExited(self._exit)
         self._maybe_ended()
 
@@ -147,8 +147,8 @@ class Child:
 
 def _reason(exit_code: int | None, signal_number: int | None) -> error.ProcessDone | error.ProcessTerminated:
     if exit_code == 0:
-        return error.ProcessDone(0)  # type: ignore[no-untyped-call]
-    return error.ProcessTerminated(exit_code, signal_number)  # type: ignore[no-untyped-call]
+        return error.ProcessDone(0)
+    return error.ProcessTerminated(exit_code, signal_number)
 
 
 @implementer(IReadDescriptor)

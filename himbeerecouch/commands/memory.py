@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from attrs import frozen
 
-from himbeerecouch.execution import claim_of
+from himbeerecouch.commands.execution import claim_of
 from himbeerecouch.model import Command
 
 ECHO_S = 60.0

@@ -45,19 +45,19 @@ class Wire(ProtocolWrapper):
     def write(self, data: bytes) -> None:
         """Send a part of a request: headers are expected after it."""
         self._head = bytearray()
-        super().write(data)  # type: ignore[no-untyped-call]
+        super().write(data)
 
     def writeSequence(self, data: list[bytes]) -> None:
         """Send a part of a request: headers are expected after it."""
         self._head = bytearray()
-        super().writeSequence(data)  # type: ignore[no-untyped-call]
+        super().writeSequence(data)
 
     def dataReceived(self, data: bytes) -> None:
         """Pass on what came in, unless it is one header too many."""
         if self._head is not None:
             self._measure(data)
         if not self._cut:
-            super().dataReceived(data)  # type: ignore[no-untyped-call]
+            super().dataReceived(data)
 
     def _measure(self, data: bytes) -> None:
         head = self._head = self._head or bytearray()
@@ -74,8 +74,8 @@ class Wire(ProtocolWrapper):
     def connectionLost(self, reason: Failure = connection_done) -> None:
         """The connection is gone: say so to who waits for an answer, and to who waits for the end."""
         if self._cut:
-            reason = Failure(BadAnswer("the headers of the answer do not end"))  # type: ignore[no-untyped-call]
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+            reason = Failure(BadAnswer("the headers of the answer do not end"))
+        super().connectionLost(reason)
 
     def loseConnection(self) -> None:
         """Abort: an HTTP client closes what it is done with, and a silent peer would hold the socket for ever."""
@@ -98,7 +98,7 @@ class Wires(WrappingFactory[Wire]):
     protocol = Wire
 
     def __init__(self, wrapped: IProtocolFactory, connections: Connections) -> None:
-        super().__init__(wrapped)  # type: ignore[no-untyped-call]
+        super().__init__(wrapped)
         self._connections = connections
 
     def doStart(self) -> None:
@@ -139,10 +139,10 @@ class Connections:
         self._policy = _policy(ca_file)
         self.wires: set[Wire] = set()
         self._emptied: list[Deferred[None]] = []
-        self._pool = HTTPConnectionPool(reactor, persistent=True)  # type: ignore[no-untyped-call]
+        self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = CACHED_CONNECTIONS
         self._pool.cachedConnectionTimeout = CACHED_S  # type: ignore[assignment]  # Twisted infers int
-        self.agent: IAgent = Agent.usingEndpointFactory(reactor, self, self._pool)  # type: ignore[no-untyped-call]
+        self.agent: IAgent = Agent.usingEndpointFactory(reactor, self, self._pool)
 
     def endpointForURI(self, uri: URI) -> _Endpoint:
         """Give the way to a server; the agent calls this."""
@@ -153,13 +153,13 @@ class Connections:
 
     def drop(self) -> None:
         """Close every connection at once; requests that are under way fail, later ones connect anew."""
-        self._pool.closeCachedConnections().addErrback(lambda _: None)  # type: ignore[no-untyped-call]
+        self._pool.closeCachedConnections().addErrback(lambda _: None)
         for wire in list(self.wires):
             wire.abort()
 
     def drop_idle(self) -> None:
         """Close the connections that wait for a next request: where one was dead, they are likely dead too."""
-        self._pool.closeCachedConnections().addErrback(lambda _: None)  # type: ignore[no-untyped-call]
+        self._pool.closeCachedConnections().addErrback(lambda _: None)
 
     def close(self) -> Deferred[None]:
         """Close every connection; fires when all sockets are gone."""
@@ -182,7 +182,7 @@ class Connections:
 def _policy(ca_file: str | None) -> BrowserLikePolicyForHTTPS:
     """Trust the certificates of ``ca_file`` and no others; without one, those that the system trusts."""
     if ca_file is None:
-        return BrowserLikePolicyForHTTPS()  # type: ignore[no-untyped-call]
+        return BrowserLikePolicyForHTTPS()
     try:
         blocks = Path(ca_file).read_bytes().split(_CERTIFICATE_END)[:-1]
         roots = [Certificate.loadPEM(block + _CERTIFICATE_END + b"\n") for block in blocks]
@@ -192,4 +192,4 @@ def _policy(ca_file: str | None) -> BrowserLikePolicyForHTTPS:
         raise CaFileError(ca_file, "a certificate in it can't be read") from e
     if not roots:
         raise CaFileError(ca_file, "there is no certificate in it")
-    return BrowserLikePolicyForHTTPS(trustRootFromCertificates(roots))  # type: ignore[no-untyped-call]
+    return BrowserLikePolicyForHTTPS(trustRootFromCertificates(roots))

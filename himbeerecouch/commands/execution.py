@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from himbeerecouch import rfc3339
-from himbeerecouch.capture import marker
+from himbeerecouch.commands.capture import marker
 from himbeerecouch.model import Command, CommandState, Json, Result
 
 

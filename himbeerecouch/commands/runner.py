@@ -15,14 +15,14 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, Defer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from himbeerecouch.command_documents import Claim, CommandCouch, CommandDocuments
-from himbeerecouch.command_memory import CommandMemory, newer
-from himbeerecouch.command_task import Task
+from himbeerecouch.commands.answering import Claim, CommandCouch, CommandDocuments
+from himbeerecouch.commands.journal import Journal, NoJournal
+from himbeerecouch.commands.memory import CommandMemory, newer
+from himbeerecouch.commands.process import GRACE_S, environment
+from himbeerecouch.commands.task import Task
 from himbeerecouch.documents import printable
 from himbeerecouch.errors import HimbeerecouchError
-from himbeerecouch.journal import Journal, NoJournal
 from himbeerecouch.model import Action, Command, CommandState, Json, Result
-from himbeerecouch.process import GRACE_S, environment
 
 log = Logger()
 
@@ -322,11 +322,11 @@ class Commands(Service):
     # --- its life -----------------------------------------------------------------------------------------------------
 
     def startService(self) -> None:
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self._fill()
 
     def stopService(self) -> Deferred[None]:
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     async def drain(self, timeout_s: float) -> None:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Collection
 from enum import Enum, auto
 from typing import Any
 
-from himbeerecouch import query
-from himbeerecouch.asks import (
+from himbeerecouch.couch import query
+from himbeerecouch.couch.asks import (
     Ask,
     Delivery,
     Document,
@@ -30,6 +30,7 @@ from himbeerecouch.asks import (
     Timing,
     Wait,
 )
+from himbeerecouch.couch.snapshot import Snapshot
 from himbeerecouch.errors import (
     AnswerTooLarge,
     BadAnswer,
@@ -42,7 +43,6 @@ from himbeerecouch.errors import (
     Unavailable,
 )
 from himbeerecouch.model import Batch, DatabaseInfo, Row
-from himbeerecouch.snapshot import Snapshot
 
 REFUSED_S = 75.0
 REFUSED_JITTER_S = 15.0

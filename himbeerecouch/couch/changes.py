@@ -12,7 +12,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 
-from himbeerecouch.asks import (
+from himbeerecouch.couch.asks import (
     Ask,
     Delivery,
     Document,
@@ -27,9 +27,9 @@ from himbeerecouch.asks import (
     Timing,
     Wait,
 )
-from himbeerecouch.couch import Couch
+from himbeerecouch.couch.client import Couch
+from himbeerecouch.couch.follower import Follower
 from himbeerecouch.errors import CouchError, Unavailable
-from himbeerecouch.feed import Follower
 from himbeerecouch.model import Row
 
 REPEAT_S = 600.0
@@ -82,7 +82,7 @@ class Changes(Service):
 
     def startService(self) -> None:
         """Begin to follow."""
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self._couch.on_news.append(self._news)
         self._follower.resync("start")
         self._done = Deferred.fromCoroutine(self._run())
@@ -90,7 +90,7 @@ class Changes(Service):
 
     def stopService(self) -> Deferred[None]:
         """Stop; fires when nothing is under way any more."""
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         if self._news in self._couch.on_news:
             self._couch.on_news.remove(self._news)
         self._interrupt()

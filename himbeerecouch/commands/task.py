@@ -10,10 +10,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
+from himbeerecouch.commands.process import GRACE_S, Run, why_not
+from himbeerecouch.commands.spawn import spawn
 from himbeerecouch.errors import HimbeerecouchError
 from himbeerecouch.model import Action, Command, CommandState, Result
-from himbeerecouch.process import GRACE_S, Run, why_not
-from himbeerecouch.spawn import spawn
 
 log = Logger()
 

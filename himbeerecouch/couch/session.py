@@ -15,9 +15,12 @@ from twisted.web.http import stringToDatetime
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 
-from himbeerecouch import address, answers
-from himbeerecouch.asks import Timing
-from himbeerecouch.clocks import ServerClock
+from himbeerecouch.couch import address, answers
+from himbeerecouch.couch.asks import Timing
+from himbeerecouch.couch.clocks import ServerClock
+from himbeerecouch.couch.fetch import Bounds, OriginAgent, Reply, fetch
+from himbeerecouch.couch.gate import Closed, Gate, Ticket, Verdict
+from himbeerecouch.couch.login import Attempt, Login
 from himbeerecouch.errors import (
     AnswerTooLarge,
     BadRequest,
@@ -29,9 +32,6 @@ from himbeerecouch.errors import (
     Unreachable,
     Untrusted,
 )
-from himbeerecouch.fetch import Bounds, OriginAgent, Reply, fetch
-from himbeerecouch.gate import Closed, Gate, Ticket, Verdict
-from himbeerecouch.login import Attempt, Login
 from himbeerecouch.model import Json
 
 _CLOSED = {
@@ -345,6 +345,6 @@ def _encode(call: Call) -> bytes:
 
 def _date(headers: Headers, name: bytes) -> float | None:
     try:
-        return float(stringToDatetime((headers.getRawHeaders(name) or [b""])[0]))  # type: ignore[no-untyped-call]
+        return float(stringToDatetime((headers.getRawHeaders(name) or [b""])[0]))
     except (ValueError, KeyError, IndexError, OverflowError):
         return None

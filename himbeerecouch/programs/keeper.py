@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from himbeerecouch.loader import ModuleTree
 from himbeerecouch.model import GlobalModule, Program, ProgramState, Report, Running
-from himbeerecouch.output import Output, clean
-from himbeerecouch.quit import Notification, Quit
-from himbeerecouch.run import describe, run
-from himbeerecouch.supervise import Event, after, failures_after, pause_s
-from himbeerecouch.threads import Family
+from himbeerecouch.programs.loader import ModuleTree
+from himbeerecouch.programs.output import Output, clean
+from himbeerecouch.programs.quit import Notification, Quit
+from himbeerecouch.programs.run import describe, run
+from himbeerecouch.programs.supervise import Event, after, failures_after, pause_s
+from himbeerecouch.programs.threads import Family
 
 NAME_LIMIT_CHARS: Final = 60
 NOTIFICATION_THREADS: Final = 16

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from himbeerecouch.capture import Capture
+from himbeerecouch.commands.capture import Capture
 
 LIMIT_BYTES = 1024 * 1024
 """What is kept of each stream."""

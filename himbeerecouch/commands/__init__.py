@@ -1,0 +1,1 @@
+"""Command documents: claimed, run in a process group of their own, and answered."""

@@ -1,0 +1,1 @@
+"""Finding Pis on a network: who answers, and who asks."""

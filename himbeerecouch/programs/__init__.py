@@ -1,0 +1,1 @@
+"""The code host: loads programs, runs them in threads, and stops them."""
