@@ -88,8 +88,6 @@ def _run(examples: Path, stack: contextlib.ExitStack) -> NoReturn:
         members = {"names": [str(MAC_ID)], "roles": []}
         couch.ask("PUT", f"/{quote(name, safe='')}/_security", {"admins": {"roles": ["_admin"]}, "members": members})
     couch.ask("PUT", f"/_users/org.couchdb.user:{MAC_ID}", user)
-    # Another probe makes a Pi that waits for its user try to log in at once.
-    probe(server, 0.5, port=discovery_port)
 
     _say(f"4. saving the programs of {examples} for it")
     for path in sorted(examples.iterdir()):

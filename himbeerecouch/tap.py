@@ -24,6 +24,7 @@ from himbeerecouch.couch.changes import Changes
 from himbeerecouch.couch.client import Login, connect
 from himbeerecouch.discovery.responder import Discovery, DiscoveryService, Mode
 from himbeerecouch.discovery.wire import PORT
+from himbeerecouch.enrolment import Enrolment
 from himbeerecouch.errors import HimbeerecouchError, StateError
 from himbeerecouch.identity import find_identity
 from himbeerecouch.led import Blinker, find_led
@@ -202,6 +203,7 @@ def make_daemon(reactor: Any, config: Config, twistd: Mapping[str, Any], handove
         stale=state.read(STARTED) is None and not handover.replaced,
         settled=partial(_remember_start, state),
     )
+    enrolment = Enrolment(reactor, waiting=lambda: not account.enrolled, hurry=couch.hurry)
     discovery = DiscoveryService(
         Discovery(
             account.mac_id,
@@ -209,7 +211,7 @@ def make_daemon(reactor: Any, config: Config, twistd: Mapping[str, Any], handove
             lambda: account.enrolled,
             Mode(config.discovery),
             clock=reactor,
-            probed=couch.hurry,
+            probed=enrolment.probed,
         ),
         reactor=reactor,
         port=config.discovery_port,
@@ -225,6 +227,6 @@ def make_daemon(reactor: Any, config: Config, twistd: Mapping[str, Any], handove
         quit_timeout_s=config.quit_timeout,
         close=state.close,
     )
-    for service in (node, discovery, lights):
+    for service in (node, discovery, enrolment, lights):
         service.setServiceParent(whole)
     return whole

@@ -44,6 +44,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "couch.login",
         "couch.transport",
         "discovery.netif",
+        "enrolment",
         "identity",
         "led",
         "programs.loader",

@@ -1,0 +1,54 @@
+"""When a Pi that waits for its user logs in."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from himbeerecouch.enrolment import PATIENCE_S, PAUSE_S, Enrolment
+
+
+class EnrolmentTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.waiting = True
+        self.logins: list[float] = []
+        self.enrolment = Enrolment(
+            self.clock, waiting=lambda: self.waiting, hurry=lambda: self.logins.append(self.clock.seconds())
+        )
+        self.enrolment.startService()
+
+    def probe(self) -> None:
+        """As ``broadcast_message`` does: one datagram a second for three seconds."""
+        for _ in range(3):
+            self.enrolment.probed()
+            self.clock.advance(1)
+
+    def test_one_login_a_probe(self) -> None:
+        """A probe is worth one login, once there was time to create the user."""
+        self.probe()
+        self.assertEqual(self.logins, [])
+        self.clock.advance(PATIENCE_S - 3)
+        self.assertEqual(self.logins, [PATIENCE_S])
+
+    def test_many_probes(self) -> None:
+        """However often somebody asks, the four logins in five minutes are not used up at once."""
+        for _ in range(20):
+            self.probe()
+        self.assertEqual(self.logins, [PATIENCE_S + n * PAUSE_S for n in range(4)])
+
+    def test_enrolled(self) -> None:
+        """A Pi that is enrolled, or has been meanwhile, takes no notice."""
+        self.enrolment.probed()
+        self.waiting = False
+        self.clock.advance(PATIENCE_S)
+        self.enrolment.probed()
+        self.assertEqual((self.logins, self.clock.getDelayedCalls()), ([], []))
+
+    def test_stopped(self) -> None:
+        """Nothing is left over at the end, and nothing begins after it."""
+        self.enrolment.probed()
+        self.enrolment.stopService()
+        self.enrolment.probed()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.enrolment.stopService()
