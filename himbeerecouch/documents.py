@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from himbeerecouch import rfc3339
 from himbeerecouch.errors import DocumentError
-from himbeerecouch.model import Action, Command, Exports, Json, Program, Reading
+from himbeerecouch.model import Action, Command, Exports, Json, Program, Reading, Restart
 
 MAX_DEPTH = 64
 MAX_NAME_CHARACTERS = 200
@@ -79,7 +79,27 @@ def _program(document: Json, max_source_bytes: int) -> Program | None:
         modules=modules,
         digest=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
         offline=document.get("offline") is not False,
+        restart=_restart(document),
+        rollback=_rollback(document),
     )
+
+
+def _restart(document: Json) -> Restart:
+    restart = document.get("restart")
+    if restart is None:
+        return Restart.ON_FAILURE
+    try:
+        return Restart(restart)
+    except ValueError:
+        known = ", ".join(f'"{restart.value}"' for restart in Restart)
+        raise DocumentError(document["_id"], f'"restart" must be one of {known}') from None
+
+
+def _rollback(document: Json) -> bool:
+    rollback = document.get("rollback")
+    if rollback is not None and not isinstance(rollback, bool):
+        raise DocumentError(document["_id"], '"rollback" must be true or false')
+    return bool(rollback)
 
 
 def _sources(document: Json, key: str, max_source_bytes: int) -> dict[str, str]:

@@ -47,6 +47,15 @@ class Batch:
 # --- what documents say -----------------------------------------------------------------------------------------------
 
 
+class Restart(enum.Enum):
+    """When a program that has ended is started again; documents say the value."""
+
+    ALWAYS = "always"
+    """Also when its ``main()`` has returned."""
+    ON_FAILURE = "on-failure"
+    NEVER = "never"
+
+
 @frozen
 class Program:
     """A program document that is for this Pi and has something to run."""
@@ -61,6 +70,9 @@ class Program:
     """Of the whole document but ``_rev``: the program restarts when it changes."""
     offline: bool = True
     """May run from disk before the server has answered."""
+    restart: Restart = Restart.ON_FAILURE
+    rollback: bool = False
+    """Gives way to the revision before it where it crashes again and again from its start."""
 
 
 @frozen
@@ -163,6 +175,21 @@ class Report:
     restarts: int
     error: str | None
     """The last failure's traceback, or why it does not run."""
+    saved_rev: str | None = None
+    """The revision that the document has, where it is another than ``rev``: the one before runs, or still does."""
+
+
+@frozen
+class Failure:
+    """One crash of a program."""
+
+    rev: str
+    time: float
+    """Unix time by this machine's clock."""
+    error: str
+    """The traceback."""
+    lines: tuple[str, ...]
+    """The last that it had printed before, oldest first."""
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch import documents
 from himbeerecouch.errors import DocumentError
-from himbeerecouch.model import Action, Command, Exports, Program, Reading
+from himbeerecouch.model import Action, Command, Exports, Program, Reading, Restart
 
 MAC = 202481600350967
 LIMIT = 1000
@@ -91,6 +91,15 @@ class ProgramTests(SynchronousTestCase):
         self.assertEqual([program(code="", offline=value).offline for value in (True, None, 0)], [True] * 3)
         self.assertFalse(program(code="", offline=False).offline)
 
+    def test_restart_and_rollback(self) -> None:
+        """A program is started again after a crash, and never rolled back, unless its document says otherwise."""
+        table = {None: Restart.ON_FAILURE} | {restart.value: restart for restart in Restart}
+        self.assertEqual({said: program(code="", restart=said).restart for said in table}, table)
+        self.assertEqual((program(code="").restart, program(code="").rollback), (Restart.ON_FAILURE, False))
+        self.assertEqual(
+            [program(code="", rollback=said).rollback for said in (True, False, None)], [True, False, False]
+        )
+
     def test_refused(self) -> None:
         """Each document that can't be used says why."""
         table: tuple[tuple[dict[str, Any], str], ...] = (
@@ -107,6 +116,11 @@ class ProgramTests(SynchronousTestCase):
             ({"modules": {"class": ""}}, "can't be the name"),
             ({"modules": {"a\nb": ""}}, r'"a\nb" in "modules"'),
             ({"global_modules": "x"}, '"global_modules" must be an object'),
+            ({"code": "", "restart": "sometimes"}, '"restart" must be one of "always", "on-failure", "never"'),
+            ({"code": "", "restart": ["always"]}, '"restart" must be one of'),
+            ({"code": "", "restart": False}, '"restart" must be one of'),
+            ({"code": "", "rollback": "true"}, '"rollback" must be true or false'),
+            ({"code": "", "rollback": 1}, '"rollback" must be true or false'),
             ({"code": "", "deep": nested(65)}, "nested more than 64 levels"),
         )
         for members, reason in table:
