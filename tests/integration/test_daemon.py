@@ -238,6 +238,15 @@ class EndingTests(SynchronousTestCase):
         daemon.wait_for("of program 'blink'")
         daemon.wait_for("in main")
 
+    def test_relative_paths(self) -> None:
+        """Paths of the command line stay what they were, wherever a program changes to."""
+        self.world.program("mover", "import os\n\ndef main():\n    os.chdir('/')\n    log('moved')\n")
+        daemon = self.world.start("--state-dir=here", "--server-file=server", wait="moved")
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_for("moved", count=2)
+        self.assertEqual(daemon.lines("can't be"), [])
+        self.assertTrue((self.world.folder / "here" / str(MAC_ID)).is_dir())
+
     def test_second_daemon(self) -> None:
         """A second daemon of the same Pi on the same state directory ends at once and says why."""
         first = self.world.start()
