@@ -136,8 +136,11 @@ class Options(usage.Options):
             daemon.bound_log_file(parent)
 
     def config(self) -> Config:
-        """The options as a value."""
-        return Config(**{name: self[name.replace("_", "-")] for name in (field.name for field in fields(Config))})
+        """The options as a value.  Paths are made absolute: a program may change the folder that all of it runs in."""
+        given = {field.name: self[field.name.replace("_", "-")] for field in fields(Config)}
+        for name in ("server_file", "password_file", "state_dir", "ca_file"):
+            given[name] = given[name] and str(Path(given[name]).absolute())
+        return Config(**given)
 
 
 # --- the house --------------------------------------------------------------------------------------------------------
