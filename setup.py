@@ -32,6 +32,7 @@ setup(
         "dev": [
             "build",
             "coverage[toml]>=7.10",
+            "docutils",
             "mypy",
             "mypy-zope",
             "quickjs",
@@ -40,6 +41,7 @@ setup(
             "supervisor",
             "types-setuptools",
         ],
+        "docs": ["sphinx"],
     },
     classifiers=[
         "Framework :: Twisted",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 import secrets
 import shlex
 import signal
@@ -29,6 +30,8 @@ MAC_ID = 202481591484002
 DATABASE = "nedm/raspberries"
 START_TIMEOUT_S = 60.0
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "--nodaemon", "--pidfile=")
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, kill, and a terminal that is closed."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,10 +40,16 @@ def main(argv: Sequence[str]) -> int:
     if not examples.is_dir():
         print(f"{examples}: there is no such folder of examples", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in ENDS:
+        signal.signal(number, _interrupt)
     try:
         with contextlib.ExitStack() as stack:
-            _run(examples, stack)
+            try:
+                _run(examples, stack)
+            finally:
+                # A second Ctrl-C would leave something behind.
+                for number in ENDS:
+                    signal.signal(number, signal.SIG_IGN)
     except KeyboardInterrupt:
         print("\nall ended", flush=True)
         return 0
@@ -55,18 +64,20 @@ def _run(examples: Path, stack: contextlib.ExitStack) -> NoReturn:
     server, password = f"http://127.0.0.1:{port}", secrets.token_hex(6)
     couch = Couch(server, "admin", password)
 
-    _say(f"1. a database server, for this demo alone, on {server}")
+    _say(f"1. Starting a database server for this demo alone: {server}")
     (folder / "couch").mkdir()
     (folder / "couch" / "admin").write_text(f"admin:{password}\n")
     (folder / "couch" / "admin").chmod(0o600)
-    log = f"--logfile={folder / 'couch.log'}"
     embedded = ("himbeerecouch-embedded", f"--listen=tcp:{port}:interface=127.0.0.1", f"--data={folder / 'couch'}")
-    stack.enter_context(_child(*TWISTD, log, *embedded))
+    stack.enter_context(_child(*TWISTD, *embedded, stdout=folder / "couch.log"))
     _wait_until(lambda: couch.ask("GET", "/_up"), "the embedded database does not answer")
 
-    _say(f"2. the daemon, as a Raspberry Pi with the MacID {MAC_ID}")
+    _say(f"2. Starting the daemon, as a Raspberry Pi with the MacID {MAC_ID}")
     (folder / "server").write_text(server + "\n")
-    stack.enter_context(
+    log = DaemonLog(folder / "daemon.log")
+    # Registered before the daemon, so called after its end: what it says while it ends is shown as well.
+    stack.callback(log.show)
+    daemon = stack.enter_context(
         _child(
             *TWISTD,
             "himbeerecouch",
@@ -74,10 +85,11 @@ def _run(examples: Path, stack: contextlib.ExitStack) -> NoReturn:
             f"--mac-id={MAC_ID}",
             f"--state-dir={folder / 'state'}",
             f"--discovery-port={discovery_port}",
+            stdout=log.path,
         )
     )
 
-    _say("3. asking the network which Pi waits to be enrolled, and creating its user")
+    _say("3. Asking the network which Pi waits to be enrolled, and creating a user with its password")
     found = _wait_until(
         lambda: [a for a in probe(server, 1.0, port=discovery_port) if a.mac_id == MAC_ID and a.password],
         "the daemon does not answer the probe",
@@ -89,13 +101,16 @@ def _run(examples: Path, stack: contextlib.ExitStack) -> NoReturn:
         couch.ask("PUT", f"/{quote(name, safe='')}/_security", {"admins": {"roles": ["_admin"]}, "members": members})
     couch.ask("PUT", f"/_users/org.couchdb.user:{MAC_ID}", user)
 
-    _say(f"4. saving the programs of {examples} for it")
-    for path in sorted(examples.iterdir()):
-        if path.suffix == ".py" or (path / "main.py").is_file():
-            couch.ask("PUT", f"/{quote(DATABASE, safe='')}/{path.stem}", read_program(path, MAC_ID))
+    programs = [path for path in sorted(examples.iterdir()) if path.suffix == ".py" or (path / "main.py").is_file()]
+    _say(f"4. Saving the programs of {examples}/: {', '.join(path.stem for path in programs)}")
+    for path in programs:
+        couch.ask("PUT", f"/{quote(DATABASE, safe='')}/{path.stem}", read_program(path, MAC_ID))
+
     _explain(f"http://admin:{password}@127.0.0.1:{port}/{quote(DATABASE, safe='')}")
-    while True:
-        signal.pause()
+    while daemon.poll() is None:
+        log.show()
+        time.sleep(0.1)
+    raise ChildProcessError(f"the daemon has ended by itself, with {daemon.returncode}")
 
 
 def _explain(database: str) -> None:
@@ -104,19 +119,58 @@ def _explain(database: str) -> None:
     command = shlex.quote(json.dumps({"type": f"{MAC_ID}_cmd", "cmd": ["uname", "-a"]}))
     rev = """python3 -c 'import json, sys; print(json.load(sys.stdin)["_rev"])'"""
     _say(
-        f"""5. below is the daemon's log. In another terminal, change a program:
+        f"""5. They run, and one of them crashes on purpose. Now it is your turn, in another terminal:
 
-    REV=$(curl -s {database}/clock | {rev})
-    curl -X PUT "{database}/clock?rev=$REV" -d {program}
+    DB={database}
 
-   run a command, and see what it wrote:
+   Change a program. A change names the revision that it replaces:
 
-    curl -X PUT {database}/my-command -d {command}
-    curl {database}/my-command
+    REV=$(curl -s $DB/clock | {rev})
+    curl -X PUT "$DB/clock?rev=$REV" -d {program}
 
-   Ctrl-C ends all of it.
+   Run a command. A moment later the answer is in its document, as "ret":
+
+    curl -X PUT $DB/look-1 -d {command}
+    sleep 1; curl $DB/look-1
+
+   Ctrl-C here ends all of it. Below is what the daemon logs, beginning before step 3, when it had no user yet.
 """
     )
+
+
+class DaemonLog:
+    """What the daemon writes to ``path``, shown bit by bit."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._shown_bytes = 0
+
+    def show(self) -> None:
+        """Print the lines that are new since the last call."""
+        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+            file.seek(self._shown_bytes)
+            new = file.read()
+            # The rest is half a line, which is shown when it is whole.
+            whole = new[: new.rfind(b"\n") + 1]
+            self._shown_bytes += len(whole)
+            for line in whole.decode(errors="replace").splitlines():
+                if shown := readable(line):
+                    print(shown, flush=True)
+
+
+LOG_LINE = re.compile(r"\S+T(?P<time>\d\d:\d\d:\d\d)\S* \[(?P<system>[^]#]*)#?(?P<level>[^]]*)\] (?P<text>.*)")
+"""As twistd writes it: ``2026-05-01T12:00:00+0000 [himbeerecouch.node#info] words``."""
+
+
+def readable(line: str) -> str | None:
+    """A line of twistd's log as it is shown to a person; None where it is not about himbeerecouch."""
+    parts = LOG_LINE.fullmatch(line)
+    if parts is None:
+        return f"          {line}"
+    if not parts["system"].startswith("himbeerecouch."):
+        return None
+    level = {"warn": "warning: ", "error": "error: ", "critical": "error: "}.get(parts["level"], "")
+    return f"{parts['time']}  {level}{parts['text']}"
 
 
 def _say(text: str) -> None:
@@ -137,11 +191,14 @@ def _free_port(wanted: int, kind: socket.SocketKind) -> int:
 
 
 @contextlib.contextmanager
-def _child(*argv: str) -> Iterator[None]:
+def _child(*argv: str, stdout: Path) -> Iterator[subprocess.Popen[bytes]]:
     # In a session of its own: Ctrl-C reaches the demo alone, which then ends the others in order.
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - our own programs
+    with stdout.open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own programs
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         try:
