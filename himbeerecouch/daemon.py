@@ -23,6 +23,7 @@ from twisted.logger import ILogObserver, Logger, textFileLogObserver
 from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 
+from himbeerecouch import offspring
 from himbeerecouch.commands.runner import Commands
 from himbeerecouch.model import Running
 from himbeerecouch.node import Node
@@ -210,14 +211,15 @@ def end_at_once(status: int) -> NoReturn:
 class Daemon(MultiService):
     """All services of the daemon, in the process that they run in.
 
-    ``twistd`` are twistd's own parsed options.  ``arguments`` is the command line of ours.  ``close`` lets go of what
-    has to be held until all services are gone.
+    ``name`` is that of the state folder.  ``twistd`` are twistd's own parsed options, ``arguments`` is the command line
+    of ours.  ``close`` lets go of what has to be held until all services are gone.
     """
 
     def __init__(
         self,
         reactor: Any,
         *,
+        name: str,
         node: Node,
         host: Host,
         commands: Commands,
@@ -229,6 +231,7 @@ class Daemon(MultiService):
     ) -> None:
         super().__init__()
         self._reactor = reactor
+        self._name = name
         self._node = node
         self._host = host
         self._commands = commands
@@ -240,6 +243,11 @@ class Daemon(MultiService):
         self._replacing: Deferred[None] | None = None
 
     def startService(self) -> None:
+        left = offspring.orphans(self._name)
+        if left:
+            log.warn("ending what programs of a daemon before this one had started: {pids}", pids=left)
+            offspring.end(left)
+        offspring.mark(self._name)
         super().startService()
         take = partial(install_signals, self._reactor, reload=self._node.reload, owner_of=owner_name)
         take()
@@ -252,6 +260,7 @@ class Daemon(MultiService):
         if self._replacing is not None:
             self._replacing.cancel()
         await super().stopService()
+        offspring.end(offspring.descendants())
         self._close()
         stuck = self._host.stuck()
         if stuck:
@@ -283,6 +292,7 @@ class Daemon(MultiService):
         await self._node.stop_following()
         await self._commands.drain(self._quit_timeout_s)
         await self._host.quit_all(LAST_QUIT_S)
+        offspring.end(offspring.descendants())
         self._close()
         replace_image(self._twistd, self._arguments, Handover(True, self._host.finished, self._pid_file))
 

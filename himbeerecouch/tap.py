@@ -221,6 +221,7 @@ def make_daemon(reactor: Any, config: Config, twistd: Mapping[str, Any], handove
     )
     whole = daemon.Daemon(
         reactor,
+        name=identity.folder,
         node=node,
         host=host,
         commands=commands,

@@ -238,6 +238,28 @@ class EndingTests(SynchronousTestCase):
         daemon.wait_for("of program 'blink'")
         daemon.wait_for("in main")
 
+    def test_children_of_programs(self) -> None:
+        """What a program has started ends with the daemon, also with one that was killed or replaces itself."""
+        code = "import subprocess\n\ndef main():\n    log('pid', subprocess.Popen(['sleep', '777']).pid)\n"
+        self.world.program("parent", code + "    __import__('threading').Event().wait()\n")
+        daemon = self.world.start("--quit-timeout=1", wait="parent: pid")
+        first = self.child(daemon)
+        daemon.kill()
+        daemon = self.world.start("--quit-timeout=1", wait="parent: pid")
+        until(lambda: not first.exists(), "the end of what was left behind")
+        second = self.child(daemon)
+        self.world.program("parent", code)
+        daemon.wait_for("parent: pid", count=2)
+        self.assertFalse(second.exists())
+        third = self.child(daemon)
+        self.assertTrue(third.exists())
+        self.assertEqual(daemon.stop(), 0)
+        self.assertFalse(third.exists())
+
+    def child(self, daemon: Daemon) -> Path:
+        """Where proc(5) shows the child whose pid the program has logged last."""
+        return Path("/proc", daemon.lines("parent: pid")[-1].split()[-1])
+
     def test_relative_paths(self) -> None:
         """Paths of the command line stay what they were, wherever a program changes to."""
         self.world.program("mover", "import os\n\ndef main():\n    os.chdir('/')\n    log('moved')\n")
