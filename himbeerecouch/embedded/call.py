@@ -1,11 +1,9 @@
 """One request as the routes see it, and the two ways to answer it: whole, or as a stream."""
 
-# The classes of twisted.web that this stands on are not typed.
-
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from attrs import define, field, frozen
@@ -17,9 +15,6 @@ from himbeerecouch.embedded import jsontext
 from himbeerecouch.embedded.refused import Refused, bad_request
 from himbeerecouch.embedded.security import User
 
-if TYPE_CHECKING:
-    from himbeerecouch.embedded.http import Exchange
-
 
 @frozen
 class Answer:
@@ -30,6 +25,29 @@ class Answer:
     """Sent as JSON, unless ``text`` is given."""
     text: str | None = None
     headers: Mapping[str, str] = field(factory=dict)
+
+
+class Exchange(Protocol):
+    """What is needed of the request and answer under it; ``http.Exchange`` is one."""
+
+    cookie: str | None
+    lost: list[Callable[[], None]]
+    is_lost: bool
+    client: Any
+
+    def getHeader(self, key: str) -> str | None: ...
+
+    def body(self) -> bytes: ...
+
+    def send_headers(self, status: int, headers: Mapping[str, str]) -> None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def end(self) -> None: ...
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None: ...
+
+    def unregisterProducer(self) -> None: ...
 
 
 @define(eq=False)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from himbeerecouch.embedded import design_routes, document_routes, edits, security
+from himbeerecouch.embedded.api import Api
 from himbeerecouch.embedded.call import Answer, Call, location
 from himbeerecouch.embedded.changes import changes
 from himbeerecouch.embedded.databases import USERS, Room
@@ -14,9 +15,6 @@ from himbeerecouch.embedded.find import find
 from himbeerecouch.embedded.listing import all_docs, bulk_get
 from himbeerecouch.embedded.passwords import PREFIX
 from himbeerecouch.embedded.refused import Refused, bad_request, missing, not_implemented
-
-if TYPE_CHECKING:
-    from himbeerecouch.embedded.server_routes import Api
 
 _LEFT_OUT = frozenset(
     (
@@ -189,7 +187,7 @@ async def _full_commit(_api: Api, _call: Call, room: Room) -> Answer:
     return Answer(201, {"ok": True, "instance_start_time": room.database.instance_start_time})
 
 
-_Part = Callable[["Api", Call, Room], Awaitable[Answer | None]]
+_Part = Callable[[Api, Call, Room], Awaitable[Answer | None]]
 
 _PARTS: dict[str, tuple[tuple[str, ...], _Part]] = {
     "_all_docs": (("GET", "HEAD", "POST"), _all_docs),

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from himbeerecouch.embedded import edits, jsontext, revisions
+from himbeerecouch.embedded.api import Api
 from himbeerecouch.embedded.call import Answer, Call, location
 from himbeerecouch.embedded.databases import USERS, Room
 from himbeerecouch.embedded.ledger import document_text
 from himbeerecouch.embedded.refused import Refused, bad_request, conflict, missing, not_implemented
 from himbeerecouch.embedded.revisions import Leaf
-
-if TYPE_CHECKING:
-    from himbeerecouch.embedded.server_routes import Api
 
 _LEFT_OUT_ARGUMENTS = ("attachments", "att_encoding_info", "atts_since", "local_seq", "deleted_conflicts", "meta")
 

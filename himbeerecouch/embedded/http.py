@@ -1,7 +1,5 @@
 """HTTP under the routes: one connection's requests, their bodies within limits, answers and streams."""
 
-# The classes of twisted.web that this stands on are not typed.
-
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping

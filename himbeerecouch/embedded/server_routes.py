@@ -7,13 +7,11 @@ from typing import Any
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
-from twisted.internet.interfaces import IReactorTime
-
 from himbeerecouch.embedded import database_routes, security
-from himbeerecouch.embedded.accounts import SESSION_S, Accounts, read_basic
+from himbeerecouch.embedded.accounts import SESSION_S, read_basic
+from himbeerecouch.embedded.api import Api
 from himbeerecouch.embedded.call import Answer, Call
-from himbeerecouch.embedded.databases import USERS, Databases
-from himbeerecouch.embedded.passwords import ITERATIONS, derive, with_derived
+from himbeerecouch.embedded.databases import USERS
 from himbeerecouch.embedded.refused import Refused, bad_request, not_implemented
 from himbeerecouch.embedded.security import User
 
@@ -22,25 +20,11 @@ VERSION = "3.5.2"
 MOST_UUIDS = 1000
 
 
-class Api:
-    """Answers every request."""
+class Routes:
+    """Answers every request to one server, which is known by its ``uuid``."""
 
-    def __init__(
-        self,
-        databases: Databases,
-        accounts: Accounts,
-        *,
-        uuid: str,
-        clock: IReactorTime,
-        in_thread: Any,
-        iterations: int = ITERATIONS,
-    ) -> None:
-        """``in_thread`` runs a slow function off the reactor's thread; ``iterations`` are those of new passwords."""
-        self.databases = databases
-        self.accounts = accounts
-        self.clock = clock
-        self.in_thread = in_thread
-        self.iterations = iterations
+    def __init__(self, api: Api, *, uuid: str) -> None:
+        self._api = api
         self._uuid = uuid
         self._parts = {
             "/": self._welcome,
@@ -57,7 +41,7 @@ class Api:
         call.user = await self._who(call)
         name = call.segments[0] if call.segments else "/"
         if name == USERS or not name.startswith(("_", "/")):
-            return await database_routes.serve(self, call)
+            return await database_routes.serve(self._api, call)
         answer = self._parts.get(name)
         if answer is None:
             raise not_implemented(f"/{name}")
@@ -73,7 +57,7 @@ class Api:
     def _all_dbs(self, call: Call) -> Answer:
         security.need_server_admin(call.user)
         only_reading(call)
-        return Answer(200, self.databases.names())
+        return Answer(200, self._api.databases.names())
 
     def _welcome(self, call: Call) -> Answer:
         only_reading(call)
@@ -95,24 +79,24 @@ class Api:
     async def _who(self, call: Call) -> User:
         cookie = read_cookie(call.header("cookie") or "")
         if cookie:
-            found = self.accounts.resume(cookie)
+            found = self._api.accounts.resume(cookie)
             if found is not None:
                 user, age_s = found
                 if age_s > SESSION_S / 10 and user.name is not None:
-                    call.exchange.cookie = set_cookie(self.accounts.cookie(user.name))
+                    call.exchange.cookie = set_cookie(self._api.accounts.cookie(user.name))
                 return user
         header = call.header("authorization")
         basic = None if header is None else read_basic(header)
-        return User() if basic is None else await self.accounts.log_in(*basic, call.address)
+        return User() if basic is None else await self._api.accounts.log_in(*basic, call.address)
 
     async def _log_in(self, call: Call) -> Answer:
         name, password = read_login(call)
         try:
-            user = await self.accounts.log_in(name, password, call.address, "cookie")
+            user = await self._api.accounts.log_in(name, password, call.address, "cookie")
         except Refused:
             call.exchange.cookie = set_cookie("")
             raise
-        call.exchange.cookie = set_cookie(self.accounts.cookie(name))
+        call.exchange.cookie = set_cookie(self._api.accounts.cookie(name))
         return Answer(200, {"ok": True, "name": user.name, "roles": [*user.roles]})
 
     def _session(self, call: Call) -> Answer:
@@ -124,12 +108,6 @@ class Api:
         if call.user.authenticated is not None:
             info["authenticated"] = call.user.authenticated
         return Answer(200, {"ok": True, "userCtx": call.user.context(), "info": info})
-
-    async def derived(self, document: Any) -> Any:
-        """Return a user document with its password derived; anything else as it is."""
-        if not isinstance(document, dict) or not isinstance(document.get("password"), str):
-            return document
-        return with_derived(document, await self.in_thread(derive, document["password"], self.iterations))
 
 
 def only_reading(call: Call) -> None:

@@ -1,7 +1,5 @@
 """The embedded server as a service: opens its folder, listens, and lets go of everything."""
 
-# Twisted's Service is not typed.
-
 from __future__ import annotations
 
 import hashlib
@@ -18,11 +16,12 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 
 from himbeerecouch.embedded.accounts import Accounts, Admin
+from himbeerecouch.embedded.api import Api
 from himbeerecouch.embedded.databases import Databases
 from himbeerecouch.embedded.home import Home, Login
 from himbeerecouch.embedded.http import Server
 from himbeerecouch.embedded.passwords import ITERATIONS, derive
-from himbeerecouch.embedded.server_routes import Api
+from himbeerecouch.embedded.server_routes import Routes
 
 log = Logger()
 
@@ -88,15 +87,9 @@ class Embedded(Service):
             wall_s=self._wall_s,
             in_thread=self._in_thread,
         )
-        api = Api(
-            self._databases,
-            accounts,
-            uuid=uuid4().hex if home is None else home.uuid(),
-            clock=self._reactor,
-            in_thread=self._in_thread,
-            iterations=self._iterations,
-        )
-        self.server = Server(api.serve, self._reactor)
+        api = Api(self._databases, accounts, self._reactor, self._in_thread, self._iterations)
+        routes = Routes(api, uuid=uuid4().hex if home is None else home.uuid())
+        self.server = Server(routes.serve, self._reactor)
         return self.server
 
     def _call_soon(self, function: Callable[[], None]) -> None:
