@@ -1,0 +1,75 @@
+"""The shell lines of the documents, run as they stand: from a Pi that nobody knows to a program that runs."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from himbeerecouch.discovery.ask import probe
+from tests.integration.world import MAC_ID, ROOT, Daemon, World, until
+from tests.test_docs import DOCS, README, blocks
+
+SERVER = "http://admin:password@server.name:5984"
+
+
+def free_udp_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as held:
+        held.bind(("", 0))
+        return int(held.getsockname()[1])
+
+
+class ReadmeTests(SynchronousTestCase):
+    timeout = 180
+
+    def setUp(self) -> None:
+        if shutil.which("curl") is None or shutil.which("bash") is None:
+            raise SkipTest("there is no curl or no bash to run the lines of the documents with")
+        self.world = World(self, database=False, user=False)
+        self.port = free_udp_port()
+        self.daemon: Daemon = self.world.start(
+            "--discovery=enroll", f"--discovery-port={self.port}", password=False, wait="Enrol the Pi"
+        )
+
+    def run_lines(self, script: str) -> str:
+        """Run lines of a document in a shell, with this server and this Pi in place of those in it."""
+        user, password = self.world.server.admin
+        here = self.world.server.url.replace("://", f"://{user}:{password}@")
+        (found,) = (answer for answer in probe("http://x", 1.0, port=self.port) if answer.mac_id == MAC_ID)
+        script = script.replace(SERVER, here).replace("1234566", str(MAC_ID))
+        script = script.replace("apassword", found.password or "(enrolled)")
+        done = subprocess.run(
+            ["bash", "-eu"], input=script, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
+        self.assertEqual(done.returncode, 0, f"{script}\n{done.stderr}")
+        self.assertNotIn('"error"', done.stdout, script)
+        return done.stdout
+
+    def run_document(self, path: Path) -> str:
+        """Run all that a document has typed on the machine one sits at; return what the lines after enrolling wrote."""
+        here = [block for block in blocks(path, "sh") if "sudo" not in block]
+        (users,) = (number for number, block in enumerate(here) if "_users/" in block)
+        first, then = here[: users + 1], here[users + 1 :]
+        self.run_lines("\n".join(first))
+        # The second probe, as the document says, which makes the Pi try to log in soon.
+        self.assertTrue(probe("http://x", 1.0, port=self.port))
+        self.daemon.wait_for("read afresh")
+        written = self.run_lines("\n".join([f"COUCH={SERVER}", *then]))
+        self.daemon.wait_for("Hello from the Pi")
+        return written
+
+    def test_readme(self) -> None:
+        """The five steps of the README make a Pi run a program, and its command is answered."""
+        self.run_document(README)
+        answer = until(lambda: self.world.get("look-1").get("ret"), "an answer to the command")
+        self.assertIn("Linux", answer[0])
+
+    def test_getting_started(self) -> None:
+        """So do those of getting-started.rst, which also saves a file twice and makes the indexes."""
+        self.run_document(DOCS / "getting-started.rst")
+        self.daemon.wait_for("program clock: it is")
+        self.assertTrue(self.world.get("clock")["_rev"].startswith("2-"))
