@@ -33,6 +33,8 @@ from himbeerecouch.programs.threads import owner_name
 LOG_FILE_BYTES = 1_000_000
 LOG_FILES = 5
 HANDOVER = "HIMBEERECOUCH_HANDOVER"
+ERROR_TAIL_CHARS = 500
+"""So much of the error that a program ended with is handed over: the environment has little room (execve(2))."""
 LAST_QUIT_S = 5.0
 """How long programs may take to quit before the daemon replaces itself."""
 ENDING_S = 1.0
@@ -144,7 +146,7 @@ class Handover:
     replaced: bool = False
     """Whether there was one before."""
     finished: Mapping[str, Running] = field(factory=dict, hash=False)
-    """Programs that had finished, by id.  They stay finished."""
+    """Programs that had ended and are not started again, by id.  They stay so."""
     pid_file: str | None = None
     """To be removed at the end, since the new image is told of no pid file."""
 
@@ -154,7 +156,7 @@ def take_handover() -> Handover:
     try:
         left = os.environ.pop(HANDOVER, None)
         told = json.loads(left or "{}")
-        finished = {id: Running(digest, asked) for id, (digest, asked) in told.get("finished", {}).items()}
+        finished = {id: Running(*running) for id, running in told.get("finished", {}).items()}
         return Handover(left is not None, finished, told.get("pid_file"))
     except (ValueError, TypeError, AttributeError):
         log.warn("{name} in the environment is not understood, and not used", name=HANDOVER)
@@ -171,7 +173,10 @@ def replace_image(twistd: Mapping[str, Any], arguments: Sequence[str], handover:
         logging = ["--syslog", f"--prefix={twistd['prefix']}"]
     else:
         logging = [f"--logfile={twistd.get('logfile') or '-'}"]
-    finished = {id: (program.digest, dict(program.asked)) for id, program in handover.finished.items()}
+    finished = {
+        id: (program.digest, dict(program.asked), program.error and program.error[-ERROR_TAIL_CHARS:])
+        for id, program in handover.finished.items()
+    }
     # One that comes before the new image has its handler must not end it; what is ignored stays so across exec.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.environ[HANDOVER] = json.dumps({"finished": finished, "pid_file": handover.pid_file})

@@ -160,6 +160,8 @@ class Running:
     asked: Mapping[str, str | None] = field(hash=False)
     """Every module name that it asked for and did not have itself -> digest of the global module that it got, None
     where there was no global module of that name."""
+    error: str | None = None
+    """What it crashed with, where it is not to be started again."""
 
 
 @frozen

@@ -32,6 +32,7 @@ from himbeerecouch.lights import Lights
 from himbeerecouch.node import Node
 from himbeerecouch.programs.host import Host
 from himbeerecouch.programs.loader import compile_error
+from himbeerecouch.programs.supervise import PROVEN_AFTER_S
 from himbeerecouch.server_file import read_server_file
 from himbeerecouch.store import DEFAULT_STATE_DIR, StateFolder
 
@@ -159,8 +160,18 @@ def makeService(options: Options) -> MultiService:
         raise SystemExit(f"himbeerecouch does not start: {error}") from error
 
 
-def make_daemon(reactor: Any, config: Config, twistd: Mapping[str, Any], handover: daemon.Handover) -> MultiService:
-    """Put all services together.  Raises HimbeerecouchError where this can't be this Pi's daemon."""
+def make_daemon(
+    reactor: Any,
+    config: Config,
+    twistd: Mapping[str, Any],
+    handover: daemon.Handover,
+    *,
+    proven_after_s: float = PROVEN_AFTER_S,
+) -> MultiService:
+    """Put all services together.  Raises HimbeerecouchError where this can't be this Pi's daemon.
+
+    A program that has run for ``proven_after_s`` is one to go back to.
+    """
     daemon.use_monotonic_time(reactor)
     identity = find_identity(interface=config.interface, mac_id=config.mac_id)
     state = StateFolder.open(Path(config.state_dir), identity.folder)
@@ -188,6 +199,7 @@ def make_daemon(reactor: Any, config: Config, twistd: Mapping[str, Any], handove
         reactor,
         global_modules=lambda: node.global_modules,
         quit_timeout_s=config.quit_timeout,
+        proven_after_s=proven_after_s,
         replace=lambda reason: whole.replace(reason),  # noqa: PLW0108 - it is made further down
         changed=lambda id: None,
         already_finished=handover.finished,

@@ -33,7 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "plan",
         "programs.supervise",
     ),
-    ("catalogue", "commands.memory", "couch.snapshot"),
+    ("catalogue", "commands.memory", "couch.snapshot", "programs.revisions"),
     ("couch.follower",),
     # The shell acts: first what touches one thing of the world each ...
     (
@@ -57,8 +57,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "source_tree",
         "store",
     ),
-    ("account", "commands.answering", "commands.task", "couch.session", "lights", "programs.keeper"),
-    ("couch.client",),
+    ("account", "commands.answering", "commands.task", "couch.session", "lights", "programs.attempt"),
+    ("couch.client", "programs.keeper"),
     # ... then the services ...
     ("commands.runner", "couch.changes", "discovery.ask", "discovery.responder", "programs.host"),
     ("actions", "node", "util"),

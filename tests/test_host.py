@@ -7,10 +7,11 @@ import threading
 import types
 from collections.abc import Mapping
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch.model import GlobalModule, Program, ProgramState, Running
+from himbeerecouch.model import GlobalModule, Program, ProgramState, Restart, Running
 from himbeerecouch.programs import threads
 from himbeerecouch.programs.host import Host
 from tests.threadclock import ThreadClock
@@ -25,10 +26,14 @@ def a_program(code: str, id: str = "clock", rev: str = "1-a", **modules: str) ->
     return Program(id, rev, id, sources, digest=f"digest of {rev}")
 
 
+CRASHES = "def main():\n    raise ValueError('no sensor')\n"
+
+
 class HostCase(SynchronousTestCase):
     """A host on a clock, and the places where what it says arrives."""
 
     already: Mapping[str, Running] = types.MappingProxyType({})
+    kept: Mapping[str, Program] = types.MappingProxyType({})
 
     def setUp(self) -> None:
         """Start the host; afterwards nothing may be left of it."""
@@ -52,6 +57,7 @@ class HostCase(SynchronousTestCase):
             sink=lambda program, line: self.lines.append(f"{program.id}: {line}"),
             now=lambda: 1_700_000_000.0 + self.reactor.seconds(),
             already_finished=self.already,
+            before=self.kept,
         )
 
     def end(self) -> None:
@@ -237,6 +243,23 @@ class Life(HostCase):
         )
         self.run_until(ProgramState.BACKOFF)
         self.assertIn("in thread w: Traceback", self.host.reports()[0].error or "")
+
+    def test_the_error_of_main_counts(self) -> None:
+        """Where main() failed, what its threads fail with later is in the log, but is not the program's error."""
+        self.host.start(
+            a_program(
+                "import threading\n"
+                "failed = threading.Event()\n"
+                "def work():\n    failed.wait()\n    raise ValueError('thread')\n"
+                "def main():\n"
+                "    threading.Thread(target=work).start()\n"
+                "    threading.Timer(0.05, failed.set).start()\n"
+                "    raise KeyError('main')\n"
+            )
+        )
+        self.run_until(ProgramState.BACKOFF)
+        self.assertTrue((self.host.reports()[0].error or "").endswith("KeyError: 'main'"))
+        self.assertIn("ValueError: thread", self.said())
 
     def test_an_executor_left_behind(self) -> None:
         """A pool of threads that main() forgot to shut down does its work, and does not keep the program running."""
@@ -485,11 +508,237 @@ class Many(HostCase):
         self.run_until(None, "slow")
 
 
+class Restarting(HostCase):
+    """What the document says about the time after an end."""
+
+    def given(self, code: str, restart: Restart, rev: str = "1-a") -> None:
+        """Start a program with that rule."""
+        self.host.start(evolve(a_program(code, rev=rev), restart=restart))
+
+    def test_always(self) -> None:
+        """A program that returned is started again too, with the same pauses; its error and its crashes are none."""
+        self.given("def main(): print('up')", Restart.ALWAYS)
+        for restart, pause_s in enumerate((1.0, 2.0, 4.0)):
+            self.run_until(ProgramState.BACKOFF)
+            (report,) = self.host.reports()
+            self.assertEqual((report.restarts, report.error, self.host.failures("clock")), (restart, None, ()))
+            self.assertEqual(
+                self.said()[-1],
+                f"(main() has returned; it starts again in {pause_s:g} s, or at once when its document changes)",
+            )
+            self.reactor.advance(pause_s - 0.25)
+            self.assertIs(self.state(), ProgramState.BACKOFF)
+            self.reactor.advance(0.25)
+        self.run_until(ProgramState.BACKOFF)
+        self.assertEqual(dict(self.host.finished), {})
+
+    def test_always_is_told_before_it_begins_again(self) -> None:
+        """What it registered for its end is called before its next start, and an error in it is a crash."""
+        self.given("def main(): register_quit_notification(lambda: print('off', should_quit()))", Restart.ALWAYS)
+        self.run_until(ProgramState.BACKOFF)
+        self.assertEqual(self.said()[0], "off True")
+        self.given("def main(): register_quit_notification(lambda: 1 / 0)", Restart.ALWAYS, rev="2-b")
+        self.run_until(ProgramState.BACKOFF)
+        self.assertIn("in a quit notification: ", self.host.reports()[0].error or "")
+
+    def test_always_without_a_thread_for_a_notification(self) -> None:
+        """Where there is no thread to tell it in, it has crashed, and is started again all the same."""
+        code = "import let_go\ndef main():\n    register_quit_notification(print)\n    let_go.refuse_threads()\n"
+        module = types.ModuleType("let_go")
+
+        def refuse(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        vars(module)["refuse_threads"] = lambda: self.patch(threads, "_plain_start", refuse)
+        sys.modules["let_go"] = module
+        self.addCleanup(sys.modules.pop, "let_go")
+        self.given(code, Restart.ALWAYS)
+        self.run_until(ProgramState.BACKOFF)
+        self.assertIn("a quit notification could not be called", self.host.reports()[0].error or "")
+
+    def test_never(self) -> None:
+        """A crash is the end until the document changes, and says so."""
+        self.given(CRASHES, Restart.NEVER)
+        self.run_until(ProgramState.CRASHED)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertEqual(self.said()[-1], "(crashed; it starts again when its document changes)")
+        (running,) = self.host.finished.values()
+        self.assertEqual((running.digest, (running.error or "")[-9:]), ("digest of 1-a", "no sensor"))
+        self.assertEqual(self.host.in_hand(), {"clock": Running("digest of 1-a", {})})
+        self.given("def main(): print('mended')", Restart.NEVER, rev="2-b")
+        self.run_until(ProgramState.FINISHED)
+        self.assertEqual(self.said()[-1], "mended")
+
+    def test_failures(self) -> None:
+        """The last ten crashes are kept, each with the 50 lines before it, over all revisions."""
+        self.given("def main():\n    for n in range(60): print(n)\n    print('end', end='')\n    1 / 0", Restart.NEVER)
+        self.run_until(ProgramState.CRASHED)
+        (failure,) = self.host.failures("clock")
+        self.assertEqual((failure.rev, failure.time), ("1-a", 1_700_000_000.0))
+        self.assertEqual(failure.lines, (*map(str, range(11, 60)), "end"))
+        self.assertIn("ZeroDivisionError", failure.error)
+        for number in range(2, 13):
+            self.reactor.advance(1)
+            self.given(CRASHES, Restart.NEVER, rev=f"{number}-x")
+            self.run_until(ProgramState.CRASHED)
+        failures = self.host.failures("clock")
+        self.assertEqual([failure.rev for failure in failures], [f"{number}-x" for number in range(3, 13)])
+        self.assertEqual(failures[-1].time, 1_700_000_011.0)
+        self.assertEqual(self.host.failures("unknown"), ())
+
+
+class RollingBack(HostCase):
+    """A revision that crashes again and again gives way to the one before, where its document asks for it."""
+
+    def save(self, code: str, rev: str, *, rollback: bool = True) -> Program:
+        """Start a revision."""
+        program = evolve(a_program("import time\n" + code, rev=rev), rollback=rollback)
+        self.host.start(program)
+        return program
+
+    def prove(self, rev: str = "1-a") -> Program:
+        """Run a revision for a minute."""
+        program = self.save(WAITS, rev)
+        self.run_until(ProgramState.RUNNING)
+        self.reactor.advance(60)
+        return program
+
+    def strike(self, times: int = 3) -> None:
+        """Let it crash so often, with the pauses between."""
+        for number in range(times):
+            self.run_until(ProgramState.BACKOFF if number < 2 else ProgramState.ROLLED_BACK)
+            self.reactor.advance(2.0**number if number < 2 else 0)
+
+    def test_rolled_back(self) -> None:
+        """After the third crash the one before runs; the status says so, and the document counts as in hand."""
+        good = self.prove()
+        bad = self.save(CRASHES, "2-b")
+        self.assertEqual(self.host.before("clock"), good)
+        self.strike()
+        (report,) = self.host.reports()
+        self.assertEqual((report.state, report.rev, report.saved_rev), (ProgramState.ROLLED_BACK, "1-a", "2-b"))
+        reason, *traceback = (report.error or "").splitlines()
+        self.assertEqual(
+            reason,
+            "revision 2-b crashed 3 times within 60 s of its start: revision 1-a runs in its place, "
+            "until the document changes",
+        )
+        self.assertEqual((traceback[0], traceback[-1]), ("Traceback (most recent call last):", "ValueError: no sensor"))
+        self.assertIn(f"({reason})", self.said())
+        self.assertEqual([failure.rev for failure in self.host.failures("clock")], ["2-b"] * 3)
+        self.assertEqual(self.host.in_hand()["clock"].digest, bad.digest)
+        self.assertEqual(self.host.before("clock"), good)
+        self.reactor.advance(3600)
+        self.assertIs(self.state(), ProgramState.ROLLED_BACK)
+
+    def test_until_the_document_changes(self) -> None:
+        """A restart of all leaves it rolled back; the next revision starts at once, and can be rolled back too."""
+        self.prove()
+        self.save(CRASHES, "2-b")
+        self.strike()
+        self.host.restart_all()
+        self.assertIs(self.state(), ProgramState.STOPPING)
+        self.run_until(ProgramState.ROLLED_BACK)
+        self.assertIn("revision 2-b crashed", self.host.reports()[0].error or "")
+        self.save(CRASHES, "3-c")
+        self.strike()
+        self.assertIn("revision 3-c crashed", self.host.reports()[0].error or "")
+        self.save(WAITS, "4-d")
+        self.run_until(ProgramState.RUNNING)
+        (report,) = self.host.reports()
+        self.assertEqual((report.rev, report.saved_rev, report.error), ("4-d", None, None))
+
+    def test_not_rolled_back(self) -> None:
+        """Without the wish, without a minute of the one before, or after a minute of its own, it is tried again."""
+        self.save(WAITS, "1-a")
+        self.run_until(ProgramState.RUNNING)
+        self.reactor.advance(59)
+        self.save(CRASHES, "2-b")
+        self.strike(2)
+        self.run_until(ProgramState.BACKOFF)
+        self.prove("3-c")
+        self.save(CRASHES, "4-d", rollback=False)
+        self.strike(2)
+        self.run_until(ProgramState.BACKOFF)
+        self.assertEqual({failure.rev for failure in self.host.failures("clock")}, {"2-b", "4-d"})
+
+    def test_a_minute_makes_it_the_one_to_go_back_to(self) -> None:
+        """Once a revision has run for a minute the one before is needed no more, and whoever keeps it hears of that."""
+        self.prove()
+        second = self.save("log('second')\n" + WAITS, "2-b")
+        self.run_until(ProgramState.RUNNING)
+        self.assertEqual((self.host.before("clock") or second).rev, "1-a")
+        self.changes.clear()
+        self.reactor.advance(60)
+        self.assertIsNone(self.host.before("clock"))
+        self.assertEqual(self.changes, [("clock", ProgramState.RUNNING)])
+        self.save(CRASHES, "3-c")
+        self.assertEqual(self.host.before("clock"), second)
+        self.strike()
+        self.assertEqual(self.host.reports()[0].rev, "2-b")
+
+    def test_the_one_before_may_end_too(self) -> None:
+        """What runs in place of the document's revision has its own crashes and its own rule; the reason stays."""
+        module = types.ModuleType("let_go")
+        go = threading.Event()
+        vars(module).update(wait=go.wait)
+        sys.modules["let_go"] = module
+        self.addCleanup(sys.modules.pop, "let_go")
+        self.save("import let_go\ndef main():\n    let_go.wait()\n    raise KeyError('its own')\n", "1-a")
+        self.run_until(ProgramState.RUNNING)
+        self.reactor.advance(60)
+        go.set()
+        self.run_until(ProgramState.BACKOFF)
+        self.save(CRASHES, "2-b")
+        self.strike(2)
+        go.clear()
+        self.run_until(ProgramState.ROLLED_BACK)
+        go.set()
+        self.run_until(ProgramState.BACKOFF)
+        (report,) = self.host.reports()
+        self.assertEqual((report.rev, report.restarts), ("1-a", 0))
+        self.assertRegex(report.error or "", r"(?s)^revision 2-b crashed.*KeyError: 'its own'$")
+        self.reactor.advance(1)
+        self.run_until(ProgramState.BACKOFF)
+        self.assertEqual(self.host.reports()[0].restarts, 1)
+
+    def test_global_modules(self) -> None:
+        """Where a global module appears that the refused revision had asked for, that revision is tried again."""
+        self.prove()
+        bad = self.save("import sensors\n" + WAITS, "2-b")
+        self.strike()
+        self.assertEqual(self.host.in_hand()["clock"].asked, {"sensors": None, "time": None})
+        self.global_modules["sensors"] = GlobalModule("sensors", "", "lib", "1-a", "digest of sensors")
+        self.host.start(bad)
+        self.run_until(ProgramState.RUNNING)
+        self.assertEqual(self.host.reports()[0].rev, "2-b")
+        self.assertEqual((self.host.before("clock") or bad).rev, "1-a")
+
+
+class KeptBefore(HostCase):
+    """A host that was given what an earlier process knew."""
+
+    kept = types.MappingProxyType({id: a_program("import time\n" + WAITS, id=id) for id in ("clock", "gone")})
+
+    def test_rolled_back_over_a_restart(self) -> None:
+        """A revision that is new since then can be rolled back; what is stopped is forgotten."""
+        self.assertEqual(self.host.before("clock"), self.kept["clock"])
+        self.host.start(evolve(a_program(CRASHES, rev="2-b"), rollback=True))
+        for pause_s in (1, 2):
+            self.run_until(ProgramState.BACKOFF)
+            self.reactor.advance(pause_s)
+        self.run_until(ProgramState.ROLLED_BACK)
+        self.assertEqual(self.host.reports()[0].rev, "1-a")
+        self.host.stop("gone")
+        self.assertIsNone(self.host.before("gone"))
+
+
 class AfterExec(HostCase):
     """A host that takes over from the process before."""
 
     already = types.MappingProxyType(
         {id: Running("digest of 1-a", {"shared": "x"}) for id in ("same", "edited", "later")}
+        | {"crashed": Running("digest of 1-a", {}, "ValueError: no sensor")}
     )
 
     def test_what_had_finished_is_not_run_again(self) -> None:
@@ -500,5 +749,14 @@ class AfterExec(HostCase):
         self.assertIs(self.state("same"), ProgramState.FINISHED)
         self.assertEqual((self.said("same"), self.said("edited")), ([], ["again"]))
         self.assertEqual(self.host.in_hand()["same"], Running("digest of 1-a", {"shared": "x"}))
-        self.assertEqual(set(self.host.finished), {"same", "edited", "later"})
+        self.assertEqual(set(self.host.finished), {"same", "edited", "later", "crashed"})
         self.assertEqual(self.host.finished["later"], Running("digest of 1-a", {"shared": "x"}))
+
+    def test_what_had_crashed_for_good(self) -> None:
+        """A program that is never started again stays crashed, with what is known of its error."""
+        self.host.start(a_program("def main(): print('again')", id="crashed"))
+        (report,) = self.host.reports()
+        self.assertEqual((report.state, report.error), (ProgramState.CRASHED, "ValueError: no sensor"))
+        self.assertEqual(self.host.finished["crashed"], self.already["crashed"])
+        self.host.restart_all()
+        self.run_until(ProgramState.FINISHED, "crashed")

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch.model import ProgramState as State
-from himbeerecouch.programs.supervise import TRANSITIONS, Event, after, failures_after, pause_s
+from himbeerecouch.programs.supervise import TRANSITIONS, Event, after, pause_s
 
 
 class Supervise(SynchronousTestCase):
@@ -23,7 +23,3 @@ class Supervise(SynchronousTestCase):
         """One second, doubling to 300."""
         pauses = [pause_s(failures) for failures in (1, 2, 3, 8, 9, 10, 10_000)]
         self.assertEqual(pauses, [1, 2, 4, 128, 256, 300, 300])
-
-    def test_a_minute_of_running_forgives(self) -> None:
-        """A program that ran for 60 s begins again with the shortest pause."""
-        self.assertEqual([failures_after(4, ran_s=ran_s) for ran_s in (0.0, 59.9, 60.0)], [5, 5, 1])

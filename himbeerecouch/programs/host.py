@@ -10,10 +10,12 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from himbeerecouch.model import GlobalModule, Program, ProgramState, Report, Running
+from himbeerecouch.model import Failure, GlobalModule, Program, Report, Running
 from himbeerecouch.programs import threads
-from himbeerecouch.programs.keeper import Keeper, Surroundings, label
+from himbeerecouch.programs.attempt import label
+from himbeerecouch.programs.keeper import Keeper, Surroundings
 from himbeerecouch.programs.output import Streams, Write
+from himbeerecouch.programs.supervise import PROVEN_AFTER_S
 
 log = Logger()
 
@@ -35,7 +37,8 @@ class Host(Service):
     to be the new one before ``in_hand`` is asked for what to restart.  ``changed`` gets the id of a program whenever
     its report is another one.  ``replace`` gets the reason why only another process can go on: a program's thread has
     not returned ``quit_timeout_s`` after it was asked to.  ``already_finished`` is what ``finished`` was in the process
-    before: those are not run again.  ``sink`` gets each line that a program prints, clean, and not too many.
+    before: those are not run again.  ``before`` is what ``before()`` was there, by id.
+    ``sink`` gets each line that a program prints, clean, and not too many.
     """
 
     name = "programs"
@@ -49,7 +52,9 @@ class Host(Service):
         changed: Callable[[str], None],
         quit_timeout_s: float = 20.0,
         raise_after_s: float = 5.0,
+        proven_after_s: float = PROVEN_AFTER_S,
         already_finished: Mapping[str, Running] | None = None,
+        before: Mapping[str, Program] | None = None,
         sink: Callable[[Program, str], None] = _to_log,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -65,9 +70,11 @@ class Host(Service):
             now=now,
             quit_timeout_s=quit_timeout_s,
             raise_after_s=raise_after_s,
+            proven_after_s=proven_after_s,
         )
         self._keepers: dict[str, Keeper] = {}
         self._already_finished = dict(already_finished or {})
+        self._before = dict(before or {})
         self._streams = Streams(_writer)
         self._quitting = False
         self._waiting: list[Deferred[tuple[str, ...]]] = []
@@ -89,20 +96,22 @@ class Host(Service):
         """Run ``program``, once what runs under its id has quit; of several given meanwhile the last one counts."""
         if self._quitting or not self.running:
             return
-        finished = self._already_finished.pop(program.id, None)
+        ended = self._already_finished.pop(program.id, None)
+        before = self._before.pop(program.id, None)
         keeper = self._keepers.get(program.id)
         if keeper is not None:
             keeper.start(program)
-        elif finished is not None and finished.digest == program.digest:
-            self._keepers[program.id] = Keeper(program, self._around, finished=finished)
+        elif ended is not None and ended.digest == program.digest:
+            self._keepers[program.id] = Keeper(program, self._around, ended=ended, before=before)
             self._around.changed(program.id)
         else:
-            keeper = self._keepers[program.id] = Keeper(program, self._around)
+            keeper = self._keepers[program.id] = Keeper(program, self._around, before=before)
             keeper.start(program)
 
     def stop(self, program_id: str) -> None:
         """Have a program quit; one that does not run is no error."""
         self._already_finished.pop(program_id, None)
+        self._before.pop(program_id, None)
         if program_id in self._keepers:
             self._keepers[program_id].stop()
 
@@ -120,6 +129,20 @@ class Host(Service):
         """How each program is doing, in the order of their ids."""
         return [keeper.report() for _, keeper in sorted(self._keepers.items())]
 
+    def failures(self, program_id: str) -> Sequence[Failure]:
+        """The last crashes of a program, oldest first, over all its revisions; none of one that is unknown."""
+        keeper = self._keepers.get(program_id)
+        return () if keeper is None else tuple(keeper.failures)
+
+    def before(self, program_id: str) -> Program | None:
+        """The last revision that ran for ``proven_after_s``, until the one in the document has done so too.
+
+        A rollback leads there.  It is another one after a ``start``, and after a call of ``changed``; whoever keeps it
+        on disk gives it to the next process.
+        """
+        keeper = self._keepers.get(program_id)
+        return self._before.get(program_id) if keeper is None else keeper.before
+
     def tail(self, program_id: str) -> tuple[str, ...]:
         """The last lines that a program has printed, over all its runs; none of a program that is unknown."""
         keeper = self._keepers.get(program_id)
@@ -132,11 +155,11 @@ class Host(Service):
 
     @property
     def finished(self) -> Mapping[str, Running]:
-        """The programs that have finished, for the process that takes over; once all have to quit, as it was before."""
+        """The programs that have ended, and are not started again, for the process that takes over; once all have to
+        quit, as it was before."""
         if self._quitting:
             return self._already_finished
-        keepers = self._keepers.items()
-        now = {program_id: keeper.running() for program_id, keeper in keepers if keeper.state is ProgramState.FINISHED}
+        now = {program_id: keeper.ended() for program_id, keeper in self._keepers.items()}
         return self._already_finished | {
             program_id: running for program_id, running in now.items() if running is not None
         }

@@ -1,29 +1,22 @@
-"""Keeping one program as it should be: started, started again after a crash, and stopped in four steps."""
+"""Keeping one program as it should be: started, started again, stopped in four steps, and rolled back."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from himbeerecouch.model import GlobalModule, Program, ProgramState, Report, Running
-from himbeerecouch.programs.loader import ModuleTree
-from himbeerecouch.programs.output import Output, clean
-from himbeerecouch.programs.quit import Notification, Quit
-from himbeerecouch.programs.run import describe, run
-from himbeerecouch.programs.supervise import Event, after, failures_after, pause_s
-from himbeerecouch.programs.threads import Family
+from himbeerecouch.model import Failure, GlobalModule, Program, ProgramState, Report, Restart, Running
+from himbeerecouch.programs import revisions
+from himbeerecouch.programs.attempt import Attempt
+from himbeerecouch.programs.output import Output
+from himbeerecouch.programs.revisions import STRIKES, Revisions, Then
+from himbeerecouch.programs.supervise import Event, after, pause_s
 
-NAME_LIMIT_CHARS: Final = 60
-NOTIFICATION_THREADS: Final = 16
+FAILURES_KEPT: Final = 10
 RAISE_EVERY_S: Final = 1.0
-
-
-def label(program: Program) -> str:
-    """How the log calls a program: by its name, on one line, and not too long."""
-    return clean(program.name, NAME_LIMIT_CHARS)
 
 
 @frozen
@@ -44,112 +37,53 @@ class Surroundings:
     """Unix time, for the reports alone."""
     quit_timeout_s: float
     raise_after_s: float
-
-
-class Run:
-    """One run of one program: its modules, its threads, its way to quit.
-
-    ``loaded`` and ``empty`` are called on the program's threads: before ``main()`` is, and when the last thread leaves.
-    """
-
-    def __init__(
-        self,
-        program: Program,
-        global_modules: Callable[[], Mapping[str, GlobalModule]],
-        output: Output,
-        *,
-        loaded: Callable[[], None],
-        empty: Callable[[], None],
-    ) -> None:
-        self.error: str | None = None
-        """What main(), else the last of the threads, failed with."""
-        self._main_failed = False
-        self._name = label(program)
-        self._output = output
-        self._loaded = loaded
-        self.family = Family(name=self._name, write=output.write, failed=self._thread_failed, empty=empty)
-        self.quit = Quit(self._notify)
-        injected = {
-            "log": self._log,
-            "should_quit": self.quit.should_quit,
-            "register_quit_notification": self.quit.register,
-            "remove_quit_notification": self.quit.remove,
-        }
-        self.tree = ModuleTree(program, global_modules, injected, sleep=self.quit.sleep)
-
-    def start(self) -> bool:
-        """Begin, in a thread of its own; where there is none to be had, False, and that is the run's error."""
-        try:
-            self.family.start(self._name, self._main)
-        except RuntimeError as error:
-            self._fail(f"it could not be started: {error}")
-            return False
-        return True
-
-    def ask(self) -> None:
-        """Ask it to quit, and wake what sleeps or only waits."""
-        self.quit.begin()
-        self.family.release()
-
-    def _main(self) -> None:
-        error = run(self.tree.main, self._loaded, self.quit.register)
-        if error is not None:
-            self._fail(error)
-            self._main_failed = True
-
-    def _log(self, *values: object) -> None:
-        """Write the values into the program's log, as print does."""
-        self._output.write(" ".join(map(str, values)) + "\n")
-
-    def _thread_failed(self, name: str, error: BaseException) -> None:
-        self._fail(f"in thread {clean(name, NAME_LIMIT_CHARS)}: {describe(error)}")
-
-    def _fail(self, error: str) -> None:
-        if not self._main_failed:
-            self.error = error
-        self._output.write(f"\n{error}\n" if self._output.in_line() else f"{error}\n")
-
-    def _notify(self, notifications: Sequence[Notification]) -> None:
-        for number in range(min(NOTIFICATION_THREADS, len(notifications))):
-            lane = notifications[number::NOTIFICATION_THREADS]
-            try:
-                self.family.start(f"{self._name}: quit notification", functools.partial(self._call, lane))
-            except RuntimeError as error:
-                self._fail(f"a quit notification could not be called: {error}")
-
-    def _call(self, notifications: Sequence[Notification]) -> None:
-        for notification in notifications:
-            try:
-                notification()
-            except Exception as error:  # noqa: BLE001 - one bad notification must not keep the next from being called
-                self._fail(f"in a quit notification: {describe(error)}")
+    proven_after_s: float
+    """So long a run makes a revision one to go back to, and its pauses begin anew."""
 
 
 class Keeper:
-    """Keeps one program, from its first ``start`` on.  All of it is for the reactor thread.  ``finished`` is what
-    an earlier process knew of it: it has finished, and is not run again."""
+    """Keeps one program, from its first ``start`` on.  All of it is for the reactor thread.
 
-    def __init__(self, program: Program, around: Surroundings, *, finished: Running | None = None) -> None:
-        self.program = program
-        self.state = ProgramState.FINISHED
+    ``ended`` is what an earlier process knew of it: it has ended, and is not run again.  ``before`` is the last
+    revision of it known to have run for long.
+    """
+
+    def __init__(
+        self, program: Program, around: Surroundings, *, ended: Running | None = None, before: Program | None = None
+    ) -> None:
         self.overdue = False
         """Whether it was asked to quit, and has threads that have not returned in time."""
+        self._error = None if ended is None else ended.error
+        self.state = ProgramState.FINISHED if self._error is None else ProgramState.CRASHED
+        self.failures: deque[Failure] = deque(maxlen=FAILURES_KEPT)
+        """The last ones, of whatever revision."""
         self._around = around
+        self._revisions = revisions.first(program, before)
         self._since = around.now()
-        self._error: str | None = None
+        self._rolled_back: str | None = None
         self._restarts = 0
-        self._failures = 0
-        self._asked: Mapping[str, str | None] = {} if finished is None else finished.asked
-        self._run: Run | None = None
+        self._asked: Mapping[str, str | None] = {} if ended is None else ended.asked
+        self._run: Attempt | None = None
         self._running_since_s: float | None = None
         self._next: Program | None = None
         self._timers: list[Any] = []
         self.output = Output(around.reactor, lambda line: around.sink(self.program, line))
 
     @property
+    def program(self) -> Program:
+        """The revision that runs, or that ran last."""
+        return self._revisions.runs
+
+    @property
     def newest(self) -> Program:
-        """The revision that runs, or is to run as soon as the one before has quit."""
-        return self._next or self.program
+        """What the document says."""
+        return self._next or self._revisions.saved
+
+    @property
+    def before(self) -> Program | None:
+        """The revision to go back to, where the newest has not run for long itself."""
+        known = self._revisions if self._next is None else self._begun(self._next)
+        return known.reserve
 
     def start(self, program: Program) -> None:
         """Have ``program`` run from its beginning, once what runs of it has quit; of several the last one counts."""
@@ -170,19 +104,38 @@ class Keeper:
     def abandon(self) -> None:
         """Wait no longer for threads that don't return: the process is about to end."""
         self.overdue = True
-        self._cancel()
+        self._set_timers()
         self.output.close()
 
     def running(self) -> Running | None:
         """What the plan has to know; None where it is being stopped for good."""
         if self.state is ProgramState.STOPPING:
             return None if self._next is None else Running(self._next.digest, {})
-        return Running(self.program.digest, dict(self._asked if self._run is None else self._run.tree.asked))
+        asked = self._asked if self._run is None else self._run.tree.asked
+        return Running(self._revisions.saved.digest, {**self._revisions.asked, **asked})
+
+    def ended(self) -> Running | None:
+        """What a later process has to know where it has ended, and is not to be started again."""
+        running = self.running()
+        if running is None or self.state not in (ProgramState.FINISHED, ProgramState.CRASHED):
+            return None
+        return evolve(running, error=self._error if self.state is ProgramState.CRASHED else None)
 
     def report(self) -> Report:
         """How it is doing."""
         program = self.program
-        return Report(program.id, program.name, program.rev, self.state, self._since, self._restarts, self._error)
+        return Report(
+            program.id,
+            program.name,
+            program.rev,
+            self.state,
+            self._since,
+            self._restarts,
+            "\n".join(filter(None, (self._rolled_back, self._error))) or None,
+            None if self.newest.rev == program.rev else self.newest.rev,
+        )
+
+    # --- starting -----------------------------------------------------------------------------------------------------
 
     def _enter(self, event: Event) -> None:
         state = after(self.state, event)
@@ -191,22 +144,27 @@ class Keeper:
             self._since = self._around.now()
             self._around.changed(self.program.id)
 
+    def _begun(self, program: Program) -> Revisions:
+        now = {name: module.digest for name, module in self._around.global_modules().items()}
+        return revisions.begun(self._revisions, program, now)
+
     def _begin(self, program: Program) -> None:
-        self._cancel()
-        self.program = program
+        self._revisions = self._begun(program)
         self._error = None
-        self._restarts = self._failures = 0
+        if not self._revisions.rolled_back:
+            self._rolled_back = None
+        self._restarts = 0
         self._start_run()
 
     def _start_again(self) -> None:
-        self._timers.clear()
         self._restarts += 1
         self._start_run()
 
     def _start_run(self) -> None:
         from_thread = self._around.reactor.callFromThread
+        self._set_timers()
         self._running_since_s = None
-        self._run = run = Run(
+        self._run = run = Attempt(
             self.program,
             self._around.global_modules,
             self.output,
@@ -217,56 +175,106 @@ class Keeper:
         if not run.start():
             self._empty(run)
 
-    def _loaded(self, run: Run) -> None:
+    def _loaded(self, run: Attempt) -> None:
         if run is self._run and self.state is ProgramState.STARTING:
             self._running_since_s = self._around.reactor.seconds()
-            self._enter(Event.LOADED)
+            self._enter(Event.FELL_BACK if self._revisions.rolled_back else Event.LOADED)
+            if self._revisions.before is not None:
+                self._set_timers(self._around.reactor.callLater(self._around.proven_after_s, self._prove))
 
-    def _empty(self, run: Run) -> None:
+    def _prove(self) -> None:
+        self._look_how_long_it_ran()
+        self._around.changed(self.program.id)
+
+    def _look_how_long_it_ran(self) -> None:
+        self._revisions = revisions.has_run(self._revisions, self._ran_s(), proven_after_s=self._around.proven_after_s)
+
+    def _ran_s(self) -> float:
+        return 0.0 if self._running_since_s is None else self._around.reactor.seconds() - self._running_since_s
+
+    # --- ending by itself ---------------------------------------------------------------------------------------------
+
+    def _empty(self, run: Attempt) -> None:
         if run is not self._run or run.family or self.state is ProgramState.FINISHED:
             return
         run.family.join()
         self.output.flush()
         if self.state is ProgramState.STOPPING:
             self._quit(run)
-        elif run.error is None:
-            self._asked = dict(run.tree.asked)
-            # What it registered for its end is called when that comes: when it is stopped or replaced.
-            if not run.quit.awaited():
-                self._close(run)
-            self._enter(Event.RETURNED)
+        elif run.error is None and self.program.restart is Restart.ALWAYS and run.quit.awaited():
+            self._let_go(run)
         else:
-            self._crashed(run, run.error)
+            self._ended(run, run.error)
 
-    def _crashed(self, run: Run, error: str) -> None:
-        now_s = self._around.reactor.seconds()
-        ran_s = 0.0 if self._running_since_s is None else now_s - self._running_since_s
-        self._asked = dict(run.tree.asked)
-        self._close(run)
-        self._error = error
-        self._failures = failures_after(self._failures, ran_s=ran_s)
-        pause = pause_s(self._failures)
-        self._enter(Event.FAILED)
-        self._around.sink(
-            self.program, f"(crashed; it starts again in {pause:g} s, or at once when its document changes)"
-        )
-        self._enter(Event.WAIT)
-        self._timers = [self._around.reactor.callLater(pause, self._start_again)]
-
-    def _ask(self, run: Run) -> None:
-        if self.state is ProgramState.STOPPING:
-            return
-        reactor = self._around.reactor
-        self._enter(Event.STOP)
-        self._timers = [
-            reactor.callLater(self._around.raise_after_s, self._raise, run),
-            reactor.callLater(self._around.quit_timeout_s, self._say_overdue),
-        ]
+    def _let_go(self, run: Attempt) -> None:
+        """Have what it registered for its end called before it begins again; then it has ended."""
         run.ask()
         if not run.family:
             self._empty(run)
 
-    def _raise(self, run: Run) -> None:
+    def _ended(self, run: Attempt, error: str | None) -> None:
+        crashed = error is not None
+        self._asked = dict(run.tree.asked)
+        self._revisions = revisions.ended(
+            self._revisions, self._ran_s(), crashed=crashed, proven_after_s=self._around.proven_after_s
+        )
+        self._running_since_s = None
+        step = revisions.then(self._revisions, crashed=crashed)
+        # What it registered for its end is called when that comes: when it is stopped or replaced.
+        if crashed or step is Then.AGAIN or not run.quit.awaited():
+            self._close(run)
+        self._set_timers()
+        if error is None:
+            self._enter(Event.RETURNED)
+        else:
+            self._error = error
+            self.failures.append(Failure(self.program.rev, self._around.now(), error, run.lines_before))
+            self._enter(Event.FAILED)
+        self._carry_out(step, "crashed" if crashed else "main() has returned")
+
+    def _carry_out(self, step: Then, what: str) -> None:
+        if step is Then.FALL_BACK:
+            self._fall_back()
+        elif step is Then.AGAIN:
+            pause = pause_s(self._revisions.ends)
+            self._say(f"{what}; it starts again in {pause:g} s, or at once when its document changes")
+            self._enter(Event.WAIT)
+            self._set_timers(self._around.reactor.callLater(pause, self._start_again))
+        elif self.state is ProgramState.CRASHED:
+            self._say(f"{what}; it starts again when its document changes")
+
+    def _fall_back(self) -> None:
+        bad = self.program.rev
+        self._revisions = revisions.fallen_back(self._revisions, self._asked)
+        self._rolled_back = (
+            f"revision {bad} crashed {STRIKES} times within {self._around.proven_after_s:g} s of its start: "
+            f"revision {self.program.rev} runs in its place, until the document changes"
+        )
+        self._say(self._rolled_back)
+        self._restarts = 0
+        self._start_run()
+
+    def _say(self, what: str) -> None:
+        self._around.sink(self.program, f"({what})")
+
+    # --- being stopped ------------------------------------------------------------------------------------------------
+
+    def _ask(self, run: Attempt) -> None:
+        if self.state is ProgramState.STOPPING:
+            return
+        self._look_how_long_it_ran()
+        self._running_since_s = None
+        reactor = self._around.reactor
+        self._enter(Event.STOP)
+        self._set_timers(
+            reactor.callLater(self._around.raise_after_s, self._raise, run),
+            reactor.callLater(self._around.quit_timeout_s, self._say_overdue),
+        )
+        run.ask()
+        if not run.family:
+            self._empty(run)
+
+    def _raise(self, run: Attempt) -> None:
         run.family.raise_exit()
         run.family.release()
         # A bare except in a loop swallows it: the next one may come at a better moment.
@@ -276,8 +284,7 @@ class Keeper:
         self.overdue = True
         self._around.overdue(self)
 
-    def _quit(self, run: Run) -> None:
-        self._cancel()
+    def _quit(self, run: Attempt) -> None:
         self._close(run)
         self.overdue = False
         program, self._next = self._next, None
@@ -286,17 +293,18 @@ class Keeper:
         else:
             self._begin(program)
 
-    def _close(self, run: Run) -> None:
+    def _close(self, run: Attempt) -> None:
         run.tree.close()
         self._run = None
 
     def _leave(self) -> None:
-        self._cancel()
+        self._set_timers()
         self.output.close()
         self._around.gone(self)
 
-    def _cancel(self) -> None:
+    def _set_timers(self, *timers: Any) -> None:
+        """These are all that is to happen later; what was to happen no more does."""
         for timer in self._timers:
             if timer.active():
                 timer.cancel()
-        self._timers = []
+        self._timers = list(timers)

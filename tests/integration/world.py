@@ -125,10 +125,17 @@ class World:
             "--discovery=off",
         ]
 
-    def start(self, *options: str, twistd: Sequence[str] = (), password: bool = True, wait: str = "") -> Daemon:
+    def start(
+        self,
+        *options: str,
+        twistd: Sequence[str] = (),
+        password: bool = True,
+        wait: str = "",
+        launcher: Sequence[str] = TWISTD,
+    ) -> Daemon:
         """Start ``twistd -n himbeerecouch``; with ``wait``, return when its log has that."""
         arguments = [*self.arguments(), *([f"--password-file={self.password_file}"] if password else []), *options]
-        daemon = Daemon([*TWISTD, "--nodaemon", "--pidfile=", *twistd, *arguments], self.folder)
+        daemon = Daemon([*launcher, "--nodaemon", "--pidfile=", *twistd, *arguments], self.folder)
         self.test.addCleanup(daemon.kill)
         if wait:
             daemon.wait_for(wait)
