@@ -179,6 +179,7 @@ def replace_image(twistd: Mapping[str, Any], arguments: Sequence[str], handover:
     }
     # One that comes before the new image has its handler must not end it; what is ignored stays so across exec.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    offspring.unmark()
     os.environ[HANDOVER] = json.dumps({"finished": finished, "pid_file": handover.pid_file})
     sys.stdout.flush()
     sys.stderr.flush()
@@ -216,7 +217,7 @@ def end_at_once(status: int) -> NoReturn:
 class Daemon(MultiService):
     """All services of the daemon, in the process that they run in.
 
-    ``name`` is that of the state folder.  ``twistd`` are twistd's own parsed options, ``arguments`` is the command line
+    ``name`` is the state folder's path.  ``twistd`` are twistd's own parsed options, ``arguments`` is the command line
     of ours.  ``close`` lets go of what has to be held until all services are gone.
     """
 

@@ -13,14 +13,19 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 MARK = "HIMBEERECOUCH_PI"
-"""An environment variable that programs' processes inherit; its value names the state folder."""
+"""An environment variable that programs' processes inherit; its value is the path of the state folder."""
 GRACE_S = 1.0
 """From SIGTERM to SIGKILL."""
 
 
 def mark(name: str) -> None:
-    """From now on, processes that programs start can be told apart as those of the Pi ``name``."""
+    """From now on, processes that programs start can be told by the state folder ``name``."""
     os.environ[MARK] = name
+
+
+def unmark() -> None:
+    """What this process is to become is not to be taken for one of those."""
+    os.environ.pop(MARK, None)
 
 
 def descendants(proc: Path = Path("/proc")) -> list[int]:
@@ -38,7 +43,7 @@ def descendants(proc: Path = Path("/proc")) -> list[int]:
 
 
 def orphans(name: str, proc: Path = Path("/proc")) -> list[int]:
-    """The pids of processes that a killed daemon of the Pi ``name`` has left behind."""
+    """The pids of processes that a killed daemon with the state folder ``name`` has left behind."""
     entry = f"{MARK}={name}".encode()
     family = {os.getpid(), os.getppid(), *descendants(proc)}
     found = []

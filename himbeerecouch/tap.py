@@ -233,7 +233,7 @@ def make_daemon(
     )
     whole = daemon.Daemon(
         reactor,
-        name=identity.folder,
+        name=str(state.path),
         node=node,
         host=host,
         commands=commands,

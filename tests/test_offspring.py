@@ -51,12 +51,15 @@ class OffspringTests(SynchronousTestCase):
         self.assertEqual(offspring.orphans("1234", proc), [5])
 
     def test_mark(self) -> None:
-        """The mark is inherited by what is started from then on."""
+        """The mark is inherited by what is started from then on, until it is taken back."""
         before = dict(os.environ)
         self.addCleanup(os.environ.pop, offspring.MARK, before.get(offspring.MARK))
         offspring.mark("77")
         process = self.child("sleep", "99")
         self.assertIn(f"{offspring.MARK}=77".encode(), Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"))
+        offspring.unmark()
+        offspring.unmark()
+        self.assertNotIn(offspring.MARK, os.environ)
 
     def test_end(self) -> None:
         """One that listens is ended and reaped; one that does not is killed; one that is gone is no error."""

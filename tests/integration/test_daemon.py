@@ -10,6 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from himbeerecouch.offspring import orphans
 from tests.integration.world import MAC_ID, PATH, TWISTD, Daemon, World, until
 
 LOOP = """import time
@@ -158,12 +159,15 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(world.answered("while-down")["ret"], ["now\n", ""])
 
     def test_restart(self) -> None:
-        """The action ``restart`` is answered, and the daemon starts afresh with the same pid."""
+        """The action ``restart`` is answered, and the daemon starts afresh with the same pid; no other one ends it."""
         world = World(self)
         world.program("blink", LOOP.format("blink"))
         daemon = world.start(wait="blink runs")
         self.assertEqual(world.command("c", action="restart")["ret"], ["restarting", ""])
         daemon.wait_for("blink runs", count=2)
+        neighbour = World(self, user=False)
+        neighbour.start(wait="401")
+        self.assertEqual(orphans(str(world.state_dir / str(MAC_ID))), [])
         self.assertEqual((daemon.stop(), len(daemon.lines("blink quits"))), (0, 2))
 
     def test_rotate(self) -> None:
