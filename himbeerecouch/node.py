@@ -99,6 +99,16 @@ class Node(MultiService):
         self._find_server()
         self._host.restart_all()
 
+    def look_for_server(self) -> None:
+        """Go to another server where the server file names one by now; called when the one of before fails.
+
+        Where the file can't be used, the one of before stays.
+        """
+        try:
+            self._couch.move(self._read_server_file())
+        except ServerFileError:
+            return
+
     def _find_server(self) -> None:
         self._forget_retry()
         try:

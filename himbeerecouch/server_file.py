@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from urllib.parse import urlsplit
 
 from twisted.logger import Logger
 
+from himbeerecouch.couch import address
 from himbeerecouch.errors import ServerFileError
 
 LIMIT_BYTES = 64 * 1024
@@ -15,38 +15,39 @@ LIMIT_BYTES = 64 * 1024
 log = Logger()
 
 
-def read_server_file(path: str) -> str:
-    """Return the URL in the file at ``path``, without credentials and without a slash at its end.
+class ServerFile:
+    """The server file at ``path``, to be read as often as one likes; what is odd about it is logged once.
 
-    Called in the reactor's thread at start and on every try after a failure; never waits, whatever ``path`` is.  Raises
-    ServerFileError.
+    In the reactor's thread.
     """
-    text = _first_lines(path)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) != 1:
-        raise ServerFileError(path, "it is empty" if not lines else f"it has {len(lines)} lines")
-    url = lines[0]
-    if any(c.isspace() or not c.isprintable() for c in url):
-        raise ServerFileError(path, "its line is no URL")
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ServerFileError(path, f"its line is no URL ({error})") from None
-    if parts.scheme not in {"http", "https"} or not host:
-        raise ServerFileError(path, "its line is no http:// or https:// URL")
-    if parts.query or parts.fragment:
-        raise ServerFileError(path, "its URL must end with the server, or a path: no ? and no #")
-    if "@" in parts.netloc:
-        log.warn(
-            "server file {path}: the user and the password in its URL are not used, since a Pi logs in as itself; "
-            "take them out",
-            path=path,
-        )
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._warned = False
+
+    def read(self) -> str:
+        """Return the URL in it, without credentials and without a slash at its end.
+
+        Never waits, whatever the path leads to.  Raises ServerFileError.
+        """
+        lines = [line.strip() for line in _text(self._path).splitlines() if line.strip()]
+        if len(lines) != 1:
+            raise ServerFileError(self._path, "it is empty" if not lines else f"it has {len(lines)} lines")
+        try:
+            found = address.parse(lines[0])
+        except ValueError as error:
+            raise ServerFileError(self._path, str(error)) from None
+        if found.with_credentials and not self._warned:
+            log.warn(
+                "server file {path}: the user and the password in its URL are not used, since a Pi logs in as itself; "
+                "take them out",
+                path=self._path,
+            )
+        self._warned = found.with_credentials
+        return found.base
 
 
-def _first_lines(path: str) -> str:
+def _text(path: str) -> str:
     try:
         # A FIFO without a writer would block an ordinary open for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

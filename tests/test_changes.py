@@ -95,7 +95,16 @@ class ChangesTests(SynchronousTestCase):
         self.couch = ScriptedCouch()
         self.notes = Notes()
         couch: Any = self.couch
-        self.changes = Changes(couch, "db", 7, self.notes, clock=self.clock, random=lambda: 0.5)
+        self.failed_at: list[float] = []
+        self.changes = Changes(
+            couch,
+            "db",
+            7,
+            self.notes,
+            clock=self.clock,
+            random=lambda: 0.5,
+            failing=lambda: self.failed_at.append(self.clock.seconds()),
+        )
         self.addCleanup(self.see_nothing_left)
 
     def see_nothing_left(self) -> None:
@@ -146,6 +155,17 @@ class ChangesTests(SynchronousTestCase):
         self.assertEqual(self.couch.calls, [])
         self.clock.advance(0.02)
         self.assertEqual([name for name, _ in self.couch.calls], ["info", "changes"])
+
+    def test_failing(self) -> None:
+        """Each failure that is waited after is told, and none that somebody has ended."""
+        self.changes.startService()
+        self.answer(Batch((Row("b", {}),), "6-a"))
+        self.changes.resync()
+        self.assertEqual(self.failed_at, [])
+        for _ in range(2):
+            self.answer(errors.Unavailable("it"))
+            self.clock.advance(30)
+        self.assertEqual(self.failed_at, [0.0, 30.0])
 
     def test_unforeseen(self) -> None:
         """A failure that nobody foresaw is logged, and is no end: it is tried again after a wait."""

@@ -199,6 +199,16 @@ class NodeTests(SynchronousTestCase):
         self.assertEqual((self.couch.urls, bool(self.changes.running)), (["http://other:5984"], True))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_look_for_server(self) -> None:
+        """When the server fails, the server file may name another one by now; a bad file changes nothing."""
+        self.node.startService()
+        self.url = "http://other:5984"
+        self.node.look_for_server()
+        self.url = ServerFileError("/etc/rspby/server", "it is empty")
+        self.node.look_for_server()
+        self.assertEqual(self.couch.urls, ["http://server:5984", "http://other:5984"])
+        self.assertEqual((self.told(), self.clock.getDelayedCalls()), ([], []))
+
     def test_reload(self) -> None:
         """A reload reads the server file again and restarts the programs; with a bad file the old server stays."""
         self.node.startService()

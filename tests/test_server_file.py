@@ -10,7 +10,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch.errors import ServerFileError
-from himbeerecouch.server_file import read_server_file
+from himbeerecouch.server_file import ServerFile
 
 
 class ServerFileTests(SynchronousTestCase):
@@ -24,19 +24,20 @@ class ServerFileTests(SynchronousTestCase):
         table = (
             (b"http://server.name:5984\n", "http://server.name:5984"),
             (b"http://server.name:5984/", "http://server.name:5984"),
-            (b"\xef\xbb\xbfhttps://server.name\r\n", "https://server.name"),
+            (b"\xef\xbb\xbfhttps://server.name\r\n", "https://server.name:443"),
             (b"\n  http://[::1]:5984/couch/ \t\r\n\n", "http://[::1]:5984/couch"),
         )
         for data, url in table:
-            self.assertEqual(read_server_file(self.write(data)), url)
+            self.assertEqual(ServerFile(self.write(data)).read(), url)
 
     def test_credentials(self) -> None:
-        """A user and a password in the URL are taken off, and never logged."""
+        """A user and a password in the URL are taken off, which is said once, and never logged."""
         events: list[LogEvent] = []
         observer = cast("ILogObserver", events.append)
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
-        self.assertEqual(read_server_file(self.write(b"http://user:hun@ter2@server:5984")), "http://server:5984")
+        file = ServerFile(self.write(b"http://user:hun@ter2@server:5984"))
+        self.assertEqual([file.read(), file.read()], ["http://server:5984"] * 2)
         self.assertEqual(len(events), 1)
         self.assertNotIn("ter2", str(events))
 
@@ -46,9 +47,9 @@ class ServerFileTests(SynchronousTestCase):
             (b"", "it is empty"),
             (b"\xef\xbb\xbf \r\n", "it is empty"),
             (b"http://a\nhttp://b\n", "it has 2 lines"),
-            (b"server.name:5984", "no http"),
-            (b"ftp://secret@server", "no http"),
-            (b"http://", "no http"),
+            (b"server.name:5984", "not begin with http"),
+            (b"ftp://secret@server", "not begin with http"),
+            (b"http://", "no host"),
             (b"http://server:port", "no URL"),
             (b"http://[::1", "no URL"),
             (b"http://a b", "no URL"),
@@ -58,7 +59,7 @@ class ServerFileTests(SynchronousTestCase):
         )
         for data, reason in table:
             path = self.write(data)
-            error = self.assertRaises(ServerFileError, read_server_file, path)
+            error = self.assertRaises(ServerFileError, ServerFile(path).read)
             self.assertIn(reason, str(error))
             self.assertIn(path, str(error))
             self.assertNotIn("secret", str(error))
@@ -69,5 +70,5 @@ class ServerFileTests(SynchronousTestCase):
         folder.mkdir()
         os.mkfifo(folder / "fifo")
         for path in (folder / "none", folder, folder / "fifo"):
-            error = self.assertRaises(ServerFileError, read_server_file, str(path))
+            error = self.assertRaises(ServerFileError, ServerFile(str(path)).read)
             self.assertEqual(error.path, str(path))

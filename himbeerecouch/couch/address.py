@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlsplit
 
-from attrs import frozen
+from attrs import field, frozen
 
 PORTS = {"http": 80, "https": 443}
 
@@ -17,6 +17,8 @@ class Address:
     """Its URL without user, password and trailing slash.  A path is kept: CouchDB may be behind a proxy's."""
     origin: tuple[str, str, int]
     """Scheme, host and port: credentials are for this one only."""
+    with_credentials: bool = field(default=False, eq=False)
+    """Whether a user or a password was written into the URL; they are not kept."""
 
     def url(self, *path: str) -> str:
         """Give the URL of a path whose parts are quoted, slashes in them included.
@@ -31,8 +33,12 @@ def parse(url: str) -> Address:
 
     Raises ValueError, with a text for people, where it is no http or https URL with a host.
     """
+    url = url.strip()
+    # urlsplit drops some of these without a word.
+    if any(c.isspace() or not c.isprintable() for c in url):
+        raise ValueError("it holds no URL that can be understood")
     try:
-        parts = urlsplit(url.strip())
+        parts = urlsplit(url)
         port = parts.port
         host = parts.hostname
         scheme = parts.scheme
@@ -40,8 +46,10 @@ def parse(url: str) -> Address:
         raise ValueError("it holds no URL that can be understood") from None
     if scheme not in PORTS:
         raise ValueError("its URL does not begin with http:// or https://")
-    if not host or any(c.isspace() or not c.isprintable() for c in host + parts.path):
+    if not host:
         raise ValueError("its URL names no host")
+    if parts.query or parts.fragment:
+        raise ValueError("its URL must end with the server, or a path: no ? and no #")
     if port is None:
         port = PORTS[scheme]
     try:
@@ -50,4 +58,4 @@ def parse(url: str) -> Address:
         raise ValueError("its URL names no host") from None
     shown = f"[{host}]" if ":" in host else host
     path = quote(parts.path.rstrip("/"), safe="/%~!$&'()*+,;=:@")
-    return Address(f"{scheme}://{shown}:{port}{path}", (scheme, host, port))
+    return Address(f"{scheme}://{shown}:{port}{path}", (scheme, host, port), with_credentials="@" in parts.netloc)

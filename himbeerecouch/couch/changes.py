@@ -52,7 +52,10 @@ class Listener(Protocol):
 
 
 class Changes(Service):
-    """Follows ``database`` for one Pi, whatever happens to the server, until it is stopped."""
+    """Follows ``database`` for one Pi, whatever happens to the server, until it is stopped.
+
+    ``failing`` is called after each try that has failed and will be made again later: is it still the right server?
+    """
 
     name = "changes"
 
@@ -65,6 +68,7 @@ class Changes(Service):
         *,
         clock: Any,
         random: Callable[[], float],
+        failing: Callable[[], None] = lambda: None,
         timing: Timing | None = None,
     ) -> None:
         self._couch = couch
@@ -72,6 +76,7 @@ class Changes(Service):
         self._listener = listener
         self._clock = clock
         self._random = random
+        self._failing = failing
         self._follower = Follower(mac_id, timing)
         self._current: Deferred[Any] | None = None
         self._waiting = False
@@ -161,6 +166,8 @@ class Changes(Service):
         if delivery is not None:
             self._deliver(delivery)
         self._report(outcome)
+        if isinstance(outcome, CouchError) and self._follower.not_before > self._clock.seconds():
+            self._failing()
 
     def _deliver(self, delivery: Delivery) -> None:
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, TestCase
 
-from himbeerecouch.server_file import read_server_file
+from himbeerecouch import server_file
 from himbeerecouch.tap import Config
 from tests.integration.netns import ROOT, Namespace
 
@@ -378,4 +378,4 @@ class ServerFile(EtcCase):
 
     def test_sample(self) -> None:
         """It is a server file as the daemon takes it."""
-        self.assertEqual(read_server_file(str(ETC / "server")), "http://server.name:5984")
+        self.assertEqual(server_file.ServerFile(str(ETC / "server")).read(), "http://server.name:5984")
