@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -34,7 +33,7 @@ def run_daemon(action: str, server_file: str = "/etc/rspby/server", path: str = 
 
     Blocks until that is done.  Raises HimbeerecouchError where it can't be, ValueError for another action.
     """
-    pid_file = Path(path) / "himbeerecouch.pid"
+    pid_file = Path(path).absolute() / "himbeerecouch.pid"
     if action == "start":
         _start(server_file, pid_file)
     elif action == "stop":
@@ -46,21 +45,29 @@ def run_daemon(action: str, server_file: str = "/etc/rspby/server", path: str = 
         pid = _pid(pid_file)
         if pid is None:
             raise HimbeerecouchError(f"no daemon runs with the pid file {pid_file}: start it first")
-        os.kill(pid, signal.SIGHUP)
+        _signal(pid, signal.SIGHUP)
     else:
         raise ValueError(f"{action!r} is none of start, stop, restart, reload")
 
 
 def _start(server_file: str, pid_file: Path) -> None:
-    pid_file.parent.mkdir(parents=True, exist_ok=True)
+    pid = _pid(pid_file)
+    if pid is not None:
+        raise HimbeerecouchError(f"the daemon runs already, with the pid {pid}")
+    try:
+        pid_file.parent.mkdir(parents=True, exist_ok=True)
+        # twistd would not start beside a pid file whose number is another process's by now.
+        pid_file.unlink(missing_ok=True)
+    except OSError as error:
+        raise HimbeerecouchError(f"the folder {pid_file.parent} can't be used: {error.strerror}") from error
     logfile = pid_file.with_suffix(".log")
     started = subprocess.run(  # noqa: S603 - our own interpreter, no shell
         [
             sys.executable,
             "-c",
             TWISTD,
-            f"--pidfile={pid_file.absolute()}",
-            f"--logfile={logfile.absolute()}",
+            f"--pidfile={pid_file}",
+            f"--logfile={logfile}",
             "himbeerecouch",
             f"--server-file={Path(server_file).absolute()}",
         ],
@@ -70,15 +77,16 @@ def _start(server_file: str, pid_file: Path) -> None:
         check=False,
     )
     if started.returncode != 0:
-        said = (started.stderr or started.stdout).strip()
-        raise HimbeerecouchError(f"the daemon did not start: {said or f'see {logfile}'}")
+        # Under a mistake in its options twistd prints all that there are, too.
+        said = (started.stderr or started.stdout).strip().splitlines()
+        raise HimbeerecouchError(f"the daemon did not start: {said[-1] if said else f'see {logfile}'}")
 
 
 def _stop(pid_file: Path) -> None:
     pid = _pid(pid_file)
     if pid is None:
         return
-    os.kill(pid, signal.SIGTERM)
+    _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while _pid(pid_file) == pid:
         if time.monotonic() > deadline:
@@ -88,10 +96,21 @@ def _stop(pid_file: Path) -> None:
 
 def _pid(pid_file: Path) -> int | None:
     """The pid of the daemon that runs, None where none does."""
-    with contextlib.suppress(OSError, ValueError):
-        pid = int(pid_file.read_text())
-        os.kill(pid, 0)
-        # After a power cut the number in a left-over pid file may be anybody's.
-        if b"python" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            return pid
-    return None
+    try:
+        pid = int(pid_file.read_text(encoding="ascii"))
+        # After a power cut the number in a left-over pid file may be anybody's.  A process that has ended, and that
+        # nobody has asked about yet, has no command line any more.
+        return pid if b"himbeerecouch" in Path(f"/proc/{pid}/cmdline").read_bytes() else None
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError, ValueError):
+        return None
+    except OSError as error:
+        raise HimbeerecouchError(f"{error.filename or pid_file}: {error.strerror}. Run with sudo") from error
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+    except PermissionError as error:
+        raise HimbeerecouchError(f"the daemon (pid {pid}) is another user's: run with sudo") from error
