@@ -22,6 +22,7 @@ from twisted.internet.interfaces import IReactorCore
 from twisted.logger import ILogObserver, Logger, textFileLogObserver
 from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
+from twisted.python.usage import UsageError
 
 from himbeerecouch import offspring
 from himbeerecouch.commands.runner import Commands
@@ -61,7 +62,7 @@ def bound_log_file(twistd: Any) -> None:
     """Have twistd, whose options are ``twistd``, log to a bounded file wherever it would log to a file.
 
     Called while twistd still parses its command line.  Its own log file is rotated too, but the old ones are never
-    deleted, and a Pi's card fills.
+    deleted, and a Pi's card fills.  Raises UsageError where that file can't be written.
     """
     global _log_file  # noqa: PLW0603 - twistd takes a log observer by the name of a function without parameters
     if twistd.get("logger") or twistd.get("syslog"):
@@ -70,8 +71,13 @@ def bound_log_file(twistd: Any) -> None:
     if path == "-" or (not path and twistd.get("nodaemon")):
         return
     _log_file = str(Path(path or "twistd.log").absolute())
+    try:
+        with Path(_log_file).open("ab"):
+            pass  # with twistd it would be a traceback
+    except OSError as error:
+        raise UsageError(f"the log file {_log_file} can't be written: {error.strerror}") from error
     twistd["logfile"] = _log_file
-    twistd["logger"] = f"{__name__}.bounded_log_observer"
+    twistd["logger"] = f"{__name__}.{bounded_log_observer.__name__}"
 
 
 _log_file = "twistd.log"
@@ -169,7 +175,10 @@ def replace_image(twistd: Mapping[str, Any], arguments: Sequence[str], handover:
     twistd would refuse to start beside its own pid file, so the new image is told of none, and removes the real one
     itself when it ends.  All of our descriptors are close-on-exec.
     """
-    if twistd.get("syslog"):
+    logger = twistd.get("logger")  # twistd has made the name into what it names
+    if logger is not None and logger is not bounded_log_observer:
+        logging = [f"--logger={logger.__module__}.{logger.__qualname__}"]
+    elif twistd.get("syslog"):
         logging = ["--syslog", f"--prefix={twistd['prefix']}"]
     else:
         logging = [f"--logfile={twistd.get('logfile') or '-'}"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import random
+import re
 import signal
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -33,7 +33,7 @@ from himbeerecouch.node import Node
 from himbeerecouch.programs.host import Host
 from himbeerecouch.programs.loader import compile_error
 from himbeerecouch.programs.supervise import PROVEN_AFTER_S
-from himbeerecouch.server_file import read_server_file
+from himbeerecouch.server_file import ServerFile
 from himbeerecouch.store import DEFAULT_STATE_DIR, StateFolder
 
 STARTED = "started"
@@ -78,38 +78,64 @@ def _remember_start(state: StateFolder) -> None:
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
-def _number(kind: Callable[[str], Any], low: float, high: float) -> Callable[[str], Any]:
+_DATABASE_NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*")
+"""CouchDB's own rule (its API reference, ``PUT /{db}``)."""
+
+
+def _number(option: str, kind: Callable[[str], Any], low: float, high: float) -> Callable[[str], Any]:
     def coerce(text: str) -> Any:
-        value = kind(text)
-        if not low <= value <= high:
-            raise ValueError(f"{text} is not between {low:g} and {high:g}")
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            what = "a whole number" if kind is int else "a number"
+            raise usage.UsageError(f"--{option} must be {what} from {low} to {high}, not {text!r}")
         return value
 
     return coerce
 
 
 def _mode(text: str) -> str:
-    return Mode(text).value
+    known = [mode.value for mode in Mode]
+    if text not in known:
+        raise usage.UsageError(f"--discovery must be one of {', '.join(known)}, not {text!r}")
+    return text
+
+
+def _database(text: str) -> str:
+    if not _DATABASE_NAME.fullmatch(text):
+        raise usage.UsageError(
+            f"--database {text!r}: a database's name begins with a small letter, and has only small letters, digits "
+            "and _ $ ( ) + - / in it"
+        )
+    return text
 
 
 class Options(usage.Options):
     """The options of ``twistd himbeerecouch``."""
 
-    synopsis = "Usage: twistd [options] himbeerecouch [options]"
+    synopsis = "[options]"
     longdesc = "Runs the Python programs that a CouchDB database has for this machine, and keeps them running."
     optParameters = [  # noqa: RUF012 - twistd reads it from the class
         ["server-file", None, Config().server_file, "File of one line, the URL of the CouchDB server"],
-        ["database", None, Config().database, "Name of the database that has the programs"],
+        ["database", None, Config().database, "Name of the database that has the programs", _database],
         ["interface", None, None, "Network interface whose address is the MacID [default: eth0, end0, wlan0, ...]"],
-        ["mac-id", None, None, "Take this MacID, a decimal number, in place of an interface's", _number(int, 1, 2**48)],
+        [
+            "mac-id",
+            None,
+            None,
+            "Take this MacID, a decimal number, in place of an interface's",
+            _number("mac-id", int, 1, 2**48 - 1),
+        ],
         ["password-file", None, None, "File of one line, the password to log in with in place of the Pi's own"],
         ["state-dir", None, Config().state_dir, "Folder for what has to outlive the daemon, such as the password"],
         [
             "quit-timeout",
             None,
-            20.0,
+            Config().quit_timeout,
             "Seconds that a program has to return when it is stopped",
-            _number(float, 1, 3600),
+            _number("quit-timeout", float, 1, 3600),
         ],
         ["ca-file", None, None, "File with the certificates (PEM) of the CA to trust, for a laboratory's own one"],
         [
@@ -119,8 +145,20 @@ class Options(usage.Options):
             "Who is told the password: open (all), enroll (until the first login), off",
             _mode,
         ],
-        ["discovery-port", None, PORT, "UDP port to answer probes on", _number(int, 0, 65535)],
-        ["max-source", None, Config().max_source, "Largest source of one module, in bytes", _number(int, 1, 2**30)],
+        [
+            "discovery-port",
+            None,
+            Config().discovery_port,
+            "UDP port to answer probes on",
+            _number("discovery-port", int, 1, 65535),
+        ],
+        [
+            "max-source",
+            None,
+            Config().max_source,
+            "Largest source of one module, in bytes",
+            _number("max-source", int, 1, 2**30),
+        ],
     ]
 
     def parseArgs(self, *arguments: str) -> None:
@@ -130,8 +168,6 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Bound twistd's log file before twistd opens it."""
-        if not math.isfinite(self["quit-timeout"]):
-            raise usage.UsageError("--quit-timeout must be a number of seconds")
         parent = getattr(self, "parent", None)
         if parent is not None:
             daemon.bound_log_file(parent)
@@ -206,10 +242,16 @@ def make_daemon(
     )
     node = Node(
         clock=reactor,
-        read_server_file=partial(read_server_file, config.server_file),
+        read_server_file=ServerFile(config.server_file).read,
         couch=couch,
         changes=lambda listener: Changes(
-            couch, config.database, account.mac_id, listener, clock=reactor, random=random.random
+            couch,
+            config.database,
+            account.mac_id,
+            listener,
+            clock=reactor,
+            random=random.random,
+            failing=listener.look_for_server,
         ),
         host=host,
         commands=commands,
