@@ -89,7 +89,7 @@ def _run(examples: Path, stack: contextlib.ExitStack) -> NoReturn:
         )
     )
 
-    _say("3. Asking the network which Pi waits to be enrolled, and creating a user with its password")
+    _say("3. Asking the network which Pi waits to be enrolled, and making a user with its password; it logs in soon")
     found = _wait_until(
         lambda: [a for a in probe(server, 1.0, port=discovery_port) if a.mac_id == MAC_ID and a.password],
         "the daemon does not answer the probe",
@@ -145,6 +145,10 @@ class DaemonLog:
         self.path = path
         self._shown_bytes = 0
 
+    def has(self, text: str) -> bool:
+        """Whether the daemon has written ``text``."""
+        return text in self.path.read_text(encoding="utf-8", errors="replace")
+
     def show(self) -> None:
         """Print the lines that are new since the last call."""
         with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
@@ -157,6 +161,9 @@ class DaemonLog:
                 if shown := readable(line):
                     print(shown, flush=True)
 
+
+LOGGED_IN = "read afresh"
+"""What the daemon logs once it has read its database for the first time."""
 
 LOG_LINE = re.compile(r"\S+T(?P<time>\d\d:\d\d:\d\d)\S* \[(?P<system>[^]#]*)#?(?P<level>[^]]*)\] (?P<text>.*)")
 """As twistd writes it: ``2026-05-01T12:00:00+0000 [himbeerecouch.node#info] words``."""
