@@ -702,6 +702,18 @@ class RollingBack(HostCase):
         self.run_until(ProgramState.BACKOFF)
         self.assertEqual(self.host.reports()[0].restarts, 1)
 
+    def test_the_one_before_may_finish(self) -> None:
+        """That is not taken for an end of the document's revision by the process that takes over."""
+        self.prove()
+        self.save(CRASHES, "2-b")
+        self.strike()
+        keeper = self.host._keepers["clock"]
+        assert keeper._run is not None
+        keeper._run.ask()
+        self.run_until(ProgramState.FINISHED)
+        self.assertEqual(dict(self.host.finished), {})
+        self.assertIn("revision 2-b crashed 3 times", self.host.reports()[0].error or "")
+
     def test_global_modules(self) -> None:
         """Where a global module appears that the refused revision had asked for, that revision is tried again."""
         self.prove()

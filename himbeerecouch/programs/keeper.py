@@ -117,7 +117,9 @@ class Keeper:
     def ended(self) -> Running | None:
         """What a later process has to know where it has ended, and is not to be started again."""
         running = self.running()
-        if running is None or self.state not in (ProgramState.FINISHED, ProgramState.CRASHED):
+        at_rest = self.state in (ProgramState.FINISHED, ProgramState.CRASHED)
+        # After a rollback it is not the document's revision that has ended.
+        if running is None or not at_rest or self._revisions.rolled_back:
             return None
         return evolve(running, error=self._error if self.state is ProgramState.CRASHED else None)
 
