@@ -47,6 +47,11 @@ class Authority:
 
     def issue(self, host: str, *, expired: bool = False) -> CertificateOptions:
         """Make a server's certificate."""
+        options: CertificateOptions = PrivateCertificate.loadPEM(self.issue_pem(host, expired=expired)).options()
+        return options
+
+    def issue_pem(self, host: str, *, expired: bool = False) -> bytes:
+        """Make a server's certificate, as the text of its files: the certificate and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         until = NOW - DAY / 2 if expired else NOW + DAY
@@ -55,10 +60,9 @@ class Authority:
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
             .sign(self.key, hashes.SHA256())
         )
-        pem = certificate.public_bytes(Encoding.PEM)
-        pem += key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        options: CertificateOptions = PrivateCertificate.loadPEM(pem).options()
-        return options
+        return certificate.public_bytes(Encoding.PEM) + key.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
 
     def _builder(self, subject: x509.Name, key: Any, since: Any, until: Any) -> x509.CertificateBuilder:
         return (
