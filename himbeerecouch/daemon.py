@@ -28,6 +28,7 @@ from himbeerecouch import offspring
 from himbeerecouch.commands.runner import Commands
 from himbeerecouch.model import Running
 from himbeerecouch.node import Node
+from himbeerecouch.notify import Notify
 from himbeerecouch.programs.host import Host
 from himbeerecouch.programs.threads import owner_name
 
@@ -238,6 +239,7 @@ class Daemon(MultiService):
         node: Node,
         host: Host,
         commands: Commands,
+        systemd: Notify,
         twistd: Mapping[str, Any],
         arguments: Sequence[str],
         handover: Handover,
@@ -250,6 +252,7 @@ class Daemon(MultiService):
         self._node = node
         self._host = host
         self._commands = commands
+        self._systemd = systemd
         self._twistd = twistd
         self._arguments = arguments
         self._pid_file: str | None = twistd.get("pidfile") or handover.pid_file
@@ -267,6 +270,9 @@ class Daemon(MultiService):
         take = partial(install_signals, self._reactor, reload=self._node.reload, owner_of=owner_name)
         take()
         self._reactor.callWhenRunning(take)
+        # Told of by hand, not as one of the services: it goes on until the last of those has ended.
+        self._systemd.startService()
+        self._reactor.callWhenRunning(self._systemd.ready)
 
     def stopService(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._stop())
@@ -274,8 +280,10 @@ class Daemon(MultiService):
     async def _stop(self) -> None:
         if self._replacing is not None:
             self._replacing.cancel()
+        self._systemd.stopping()
         await super().stopService()
         offspring.end(offspring.descendants())
+        self._systemd.stopService()
         self._close()
         stuck = self._host.stuck()
         if stuck:
@@ -309,6 +317,9 @@ class Daemon(MultiService):
         await self._host.quit_all(LAST_QUIT_S)
         offspring.end(offspring.descendants())
         self._close()
+        # The new image takes a while to come to its first word.
+        self._systemd.alive()
+        os.environ.update(self._systemd.asked)
         replace_image(self._twistd, self._arguments, Handover(True, self._host.finished, self._pid_file))
 
     def _not_replaced(self, failure: Failure) -> None:

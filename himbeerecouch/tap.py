@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import signal
@@ -15,7 +16,7 @@ from twisted.application.service import MultiService
 from twisted.logger import Logger
 from twisted.python import usage
 
-from himbeerecouch import daemon
+from himbeerecouch import daemon, notify
 from himbeerecouch.account import Account
 from himbeerecouch.actions import actions, rotate
 from himbeerecouch.catalogue import Catalogue
@@ -191,7 +192,8 @@ def makeService(options: Options) -> MultiService:
     # One that comes before the daemon has its handler, as in `rspby start && rspby reload`, must not end it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        return make_daemon(reactor, options.config(), parent, daemon.take_handover())
+        handover, systemd = daemon.take_handover(), notify.take(os.environ)
+        return make_daemon(reactor, options.config(), parent, handover, systemd=systemd)
     except HimbeerecouchError as error:
         raise SystemExit(f"himbeerecouch does not start: {error}") from error
 
@@ -202,11 +204,13 @@ def make_daemon(
     twistd: Mapping[str, Any],
     handover: daemon.Handover,
     *,
+    systemd: Mapping[str, str],
     proven_after_s: float = PROVEN_AFTER_S,
 ) -> MultiService:
     """Put all services together.  Raises HimbeerecouchError where this can't be this Pi's daemon.
 
-    A program that has run for ``proven_after_s`` is one to go back to.
+    ``systemd`` is how that asks to be told of the daemon.  A program that has run for ``proven_after_s`` is one to go
+    back to.
     """
     daemon.use_monotonic_time(reactor)
     identity = find_identity(interface=config.interface, mac_id=config.mac_id)
@@ -279,6 +283,7 @@ def make_daemon(
         node=node,
         host=host,
         commands=commands,
+        systemd=notify.Notify(reactor, systemd),
         twistd=twistd,
         arguments=config.arguments(),
         handover=handover,

@@ -47,6 +47,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "enrolment",
         "identity",
         "led",
+        "notify",
         "offspring",
         "programs.loader",
         "programs.output",
