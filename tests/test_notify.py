@@ -8,9 +8,10 @@ import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
+from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch.notify import RETRY_S, Notify, take
@@ -106,8 +107,9 @@ class NotifyTests(SynchronousTestCase):
     def test_not_there_yet(self) -> None:
         """What could not be said is said later, all in one, and the log has it once."""
         messages: list[object] = []
-        globalLogPublisher.addObserver(messages.append)
-        self.addCleanup(globalLogPublisher.removeObserver, messages.append)
+        observer = cast(ILogObserver, messages.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
         notify = self.notify({"NOTIFY_SOCKET": f"{self.folder}/notify", "WATCHDOG_USEC": "4000000"})
         notify.ready()
         self.clock.pump([RETRY_S * 0.5])
