@@ -162,6 +162,9 @@ class Node(MultiService):
         step = plan(self._catalogue.programs, self._host.in_hand(), self._global_modules)
         for id in step.stop:
             self._host.stop(id)
+        for program in self._catalogue.programs.values():
+            # Saved without a change it runs on, but under its new revision: somebody may wait for just that one.
+            self._host.saved(program)
         for program in step.start:
             self._host.start(program)
 

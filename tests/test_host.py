@@ -274,6 +274,34 @@ class Life(HostCase):
         self.assertEqual(sorted(self.said()), ["one", "two"])
 
 
+class SavedAgain(HostCase):
+    """Documents that are saved without a change."""
+
+    def test_runs_on_under_the_new_revision(self) -> None:
+        """The program runs on, and is reported under the revision that was saved last."""
+        program = a_program(WAITS)
+        self.host.saved(program)
+        self.host.start(program)
+        self.run_until(ProgramState.RUNNING)
+        told = len(self.changes)
+        for rev in ("1-a", "2-b", "2-b"):
+            self.host.saved(evolve(program, rev=rev))
+        self.assertEqual(([r.rev for r in self.host.reports()], len(self.changes)), (["2-b"], told + 1))
+        self.host.saved(evolve(program, rev="3-c", digest="another"))
+        self.assertEqual(self.host.reports()[0].rev, "2-b")
+
+    def test_while_it_is_replaced(self) -> None:
+        """What is about to start is known by the revision that was saved last, too."""
+        self.host.start(a_program(WAITS))
+        self.run_until(ProgramState.RUNNING)
+        program = a_program(WAITS, rev="2-b")
+        self.host.start(program)
+        self.host.saved(evolve(program, rev="3-c"))
+        self.host.saved(evolve(program, rev="4-d", digest="another"))
+        self.run_until(ProgramState.RUNNING)
+        self.assertEqual(self.host.reports()[0].rev, "3-c")
+
+
 class Stopping(HostCase):
     """The four steps, each with a program that needs it."""
 

@@ -24,11 +24,15 @@ class Host(Service):
     def __init__(self) -> None:
         self.told: list[str] = []
         self.programs: dict[str, Program] = {}
+        self.revs: dict[str, str] = {}
         self.asked: dict[str, Mapping[str, str | None]] = {}
 
     def start(self, program: Program) -> None:
         self.told.append(f"start {program.id} {program.rev}")
         self.programs[program.id] = program
+
+    def saved(self, program: Program) -> None:
+        self.revs[program.id] = program.rev
 
     def stop(self, id: str) -> None:
         self.told.append(f"stop {id}")
@@ -141,6 +145,13 @@ class NodeTests(SynchronousTestCase):
         self.assertEqual(self.told(), [])
         self.node.changed([program("a", "2-b", "y"), Row("b", None, deleted=True)])
         self.assertEqual(self.told(), ["stop b", "start a 2-b"])
+
+    def test_saved_without_a_change(self) -> None:
+        """A program that was saved without a change runs on, and is known by its new revision."""
+        self.node.snapshot([program("a")])
+        self.told()
+        self.node.changed([program("a", "2-b")])
+        self.assertEqual((self.told(), self.host.revs), ([], {"a": "2-b"}))
 
     def test_snapshot_is_all_there_is(self) -> None:
         """What vanished while nobody looked is stopped at the next snapshot; the last revision of a batch counts."""

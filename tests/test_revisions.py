@@ -6,7 +6,17 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch.model import Program, Restart
-from himbeerecouch.programs.revisions import Revisions, Then, begun, ended, fallen_back, first, has_run, then
+from himbeerecouch.programs.revisions import (
+    Revisions,
+    Then,
+    begun,
+    ended,
+    fallen_back,
+    first,
+    has_run,
+    saved_again,
+    then,
+)
 
 
 def a_program(digest: str, rev: str = "", *, restart: Restart = Restart.ON_FAILURE, rollback: bool = True) -> Program:
@@ -17,6 +27,16 @@ def a_program(digest: str, rev: str = "", *, restart: Restart = Restart.ON_FAILU
 A, B, C = a_program("a"), a_program("b"), a_program("c")
 BACK_TO_A = Revisions(B, A, proven=True, asked={"lib": "1", "none": None})
 """B was rolled back to A."""
+
+
+class SavedAgain(SynchronousTestCase):
+    """The document was saved and says the same."""
+
+    def test_known_by_the_new_revision(self) -> None:
+        """What runs is known by it; after a rollback only what the document has."""
+        a_again, b_again = evolve(A, rev="5-a"), evolve(B, rev="5-b")
+        self.assertEqual(saved_again(Revisions(A, A, ends=2), a_again), Revisions(a_again, a_again, ends=2))
+        self.assertEqual(saved_again(BACK_TO_A, b_again), evolve(BACK_TO_A, saved=b_again))
 
 
 class Beginning(SynchronousTestCase):

@@ -108,6 +108,12 @@ class Host(Service):
             keeper = self._keepers[program.id] = Keeper(program, self._around, before=before)
             keeper.start(program)
 
+    def saved(self, program: Program) -> None:
+        """The document of a program in hand is as ``program`` says now, which may be no more than another revision."""
+        keeper = self._keepers.get(program.id)
+        if keeper is not None:
+            keeper.saved(program)
+
     def stop(self, program_id: str) -> None:
         """Have a program quit; one that does not run is no error."""
         self._already_finished.pop(program_id, None)

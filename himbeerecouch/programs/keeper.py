@@ -93,6 +93,15 @@ class Keeper:
             self._next = program
             self._ask(self._run)
 
+    def saved(self, program: Program) -> None:
+        """The document is as ``program`` says; where that is what it said, it runs on under the new revision."""
+        if self._next is not None:
+            if self._next.digest == program.digest:
+                self._next = program
+        elif self._revisions.saved.digest == program.digest and self._revisions.saved.rev != program.rev:
+            self._revisions = revisions.saved_again(self._revisions, program)
+            self._around.changed(program.id)
+
     def stop(self) -> None:
         """Have it quit, and not start again."""
         self._next = None

@@ -73,6 +73,12 @@ def begun(revisions: Revisions, program: Program, global_modules: Mapping[str, s
     return evolve(revisions, saved=program, ends=0, crashes=0)
 
 
+def saved_again(revisions: Revisions, program: Program) -> Revisions:
+    """The document has been saved as ``program``, which says the same under another revision."""
+    runs = program if revisions.runs.digest == program.digest else revisions.runs
+    return evolve(revisions, saved=program, runs=runs)
+
+
 def has_run(revisions: Revisions, ran_s: float, *, proven_after_s: float) -> Revisions:
     """By now it has run for so long at a stretch."""
     if ran_s < proven_after_s:
