@@ -79,10 +79,11 @@ class TextTests(SynchronousTestCase):
         self.assertEqual(listed, {page.stem for page in PAGES} - {"index"})
 
     def test_make(self) -> None:
-        """Every target of make that the README names is there, and has a line that says what it does."""
+        """Every target of make that the README names is there, and is described there too."""
         named = set(re.findall(r"``make (\w+)``", README.read_text(encoding="utf-8")))
         there = set(re.findall(r"^(\w+):.*  ## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-        self.assertEqual(named, there)
+        self.assertIn("contract", named)
+        self.assertEqual(named - there, set())
 
     def test_picture(self) -> None:
         """The picture is well-formed, has a ground of its own, and needs nothing from elsewhere."""
