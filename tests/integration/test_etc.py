@@ -325,12 +325,27 @@ class Supervisor(EtcCase):
 class SystemdUnit(EtcCase):
     """The systemd unit."""
 
-    def unit(self) -> configparser.ConfigParser:
+    def unit(self, name: str = "himbeerecouch.service") -> configparser.ConfigParser:
         # Keys may be there twice, and their case matters.
         parser = configparser.ConfigParser(interpolation=None, strict=False)
         parser.optionxform = str  # type: ignore[assignment,method-assign]
-        parser.read(ETC / "himbeerecouch.service")
+        parser.read(ETC / name)
         return parser
+
+    def analyze(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Ask systemd; nothing of it is started."""
+        if shutil.which("systemd-analyze") is None:
+            raise SkipTest("needs systemd-analyze")
+        return subprocess.run(
+            ["systemd-analyze", "--no-pager", *arguments], capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def with_root(self) -> Path:
+        """A copy of the unit, with the drop-in for root."""
+        drop_in = self.folder / "himbeerecouch.service.d"
+        drop_in.mkdir()
+        shutil.copy(ETC / "root.conf", drop_in)
+        return Path(shutil.copy(ETC / "himbeerecouch.service", self.folder))
 
     def test_settings(self) -> None:
         """It gives the daemon longer than the quit timeout, restarts it always, and has a folder for its state."""
@@ -342,15 +357,74 @@ class SystemdUnit(EtcCase):
 
     def test_verified(self) -> None:
         """systemd finds nothing wrong with it."""
-        if shutil.which("systemd-analyze") is None:
-            raise SkipTest("needs systemd-analyze")
-        checked = subprocess.run(
-            ["systemd-analyze", "verify", str(ETC / "himbeerecouch.service")],
-            capture_output=True,
-            text=True,
-            check=False,
+        for unit in (ETC / "himbeerecouch.service", self.with_root()):
+            checked = self.analyze("verify", str(unit))
+            self.assertEqual((checked.returncode, checked.stderr), (0, ""))
+
+    def test_watched(self) -> None:
+        """It is taken for blocked soon enough for a program that takes the daemon with it to be found out: the daemon
+        counts what happens within a minute of its start."""
+        service = self.unit()["Service"]
+        self.assertEqual(service["Type"], "notify")
+        for setting in ("TimeoutStartSec", "WatchdogSec"):
+            self.assertLess(float(service[setting]), 60.0)
+
+    def test_exposure(self) -> None:
+        """systemd rates it "OK", and with the drop-in for root, which undoes each restriction, "UNSAFE"."""
+        if "--offline" not in self.analyze("--help").stdout:
+            raise SkipTest("needs systemd-analyze security --offline")
+        table = ((ETC / "himbeerecouch.service", range(50)), (self.with_root(), range(90, 101)))
+        for unit, exposures in table:
+            rated = self.analyze("security", "--offline=true", str(unit)).stdout
+            found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", rated)
+            assert found is not None, rated
+            self.assertIn(round(10 * float(found[1])), exposures)
+
+    def test_root(self) -> None:
+        """The drop-in for root says something else about the user and every restriction, and nothing more."""
+        own, root = self.unit()["Service"], self.unit("root.conf")["Service"]
+        restrictions = {
+            name for name in own if name.startswith(("Protect", "Restrict", "Private", "Lock", "SystemCall"))
+        }
+        self.assertEqual(set(root), restrictions | {"User", "NoNewPrivileges", "CapabilityBoundingSet"})
+        self.assertEqual([name for name in root if own[name] == root[name]], [])
+
+    def test_hardware(self) -> None:
+        """No setting keeps it from devices, /sys or the serial number."""
+        hides = {"PrivateDevices", "DevicePolicy", "DeviceAllow", "ProtectClock", "ProtectKernelTunables", "ProcSubset"}
+        self.assertEqual(hides & set(self.unit()["Service"]), set())
+
+    def test_user(self) -> None:
+        """systemd-sysusers makes the very user, with the groups of the hardware."""
+        if shutil.which("systemd-sysusers") is None:
+            raise SkipTest("needs systemd-sysusers")
+        (self.folder / "etc").mkdir()
+        command = ["systemd-sysusers", f"--root={self.folder}", str(ETC / "himbeerecouch.sysusers")]
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        service = self.unit()["Service"]
+        users = {line.split(":")[0]: line.split(":") for line in (self.folder / "etc/passwd").read_text().splitlines()}
+        self.assertEqual(users[service["User"]][5], f"/var/lib/{service['StateDirectory']}")
+        groups = [line.split(":") for line in (self.folder / "etc/group").read_text().splitlines()]
+        self.assertEqual(
+            {name for name, *_, members in groups if service["User"] in members.split(",")},
+            {"gpio", "i2c", "spi", "dialout", "video"},
         )
-        self.assertEqual((checked.returncode, checked.stderr), (0, ""))
+
+    def test_led(self) -> None:
+        """Before it starts, the LED's files are the daemon's to write, by whichever name the kernel has it."""
+        found = re.fullmatch(r"-\+/bin/sh -c '(.*)'", self.unit()["Service"]["ExecStartPre"])
+        assert found is not None
+        script = found[1].replace("$$", "$").replace("/sys/class/leds", str(self.folder))
+        script = script.replace("himbeerecouch", str(os.getgid()))
+        led = self.folder / "led0"
+        led.mkdir()
+        for name in ("brightness", "trigger", "max_brightness"):
+            (led / name).touch(0o644)
+        done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        modes = {path.name: path.stat().st_mode & 0o777 for path in led.iterdir()}
+        self.assertEqual(modes, {"brightness": 0o664, "trigger": 0o664, "max_brightness": 0o644})
 
     def test_its_command(self) -> None:
         """What it starts logs to stdout, takes the signal of a reload, and ends with status 0 when it is stopped."""
