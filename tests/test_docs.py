@@ -78,6 +78,13 @@ class TextTests(SynchronousTestCase):
         listed = set(re.findall(r"^   ([a-z-]+)$", (DOCS / "index.rst").read_text(encoding="utf-8"), re.MULTILINE))
         self.assertEqual(listed, {page.stem for page in PAGES} - {"index"})
 
+    def test_etc(self) -> None:
+        """All that is in etc/ is described, and what the documents name of it is there."""
+        named = set().union(
+            *(re.findall(r"(?<!/)\betc/([\w.-]+\w)", page.read_text(encoding="utf-8")) for page in (README, *PAGES))
+        )
+        self.assertEqual(named, {path.name for path in (ROOT / "etc").iterdir()})
+
     def test_make(self) -> None:
         """Every target of make that the README names is there, and is described there too."""
         named = set(re.findall(r"``make (\w+)``", README.read_text(encoding="utf-8")))
