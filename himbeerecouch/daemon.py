@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -240,7 +240,7 @@ class Daemon(MultiService):
         host: Host,
         commands: Commands,
         systemd: Notify,
-        twistd: Mapping[str, Any],
+        twistd: MutableMapping[str, Any],
         arguments: Sequence[str],
         handover: Handover,
         quit_timeout_s: float,
@@ -261,6 +261,11 @@ class Daemon(MultiService):
         self._replacing: Deferred[None] | None = None
 
     def startService(self) -> None:
+        if self._pid_file:
+            # twistd has gone to its folder by now, and a program may go to another one.
+            self._pid_file = str(Path(self._pid_file).absolute())
+            if self._twistd.get("pidfile"):
+                self._twistd["pidfile"] = self._pid_file
         left = offspring.orphans(self._name)
         if left:
             log.warn("ending what programs of a daemon before this one had started: {pids}", pids=left)

@@ -6,7 +6,7 @@ import os
 import random
 import re
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -188,7 +188,7 @@ def makeService(options: Options) -> MultiService:
     """Called by twistd before it goes into the background.  Ends with a message where the daemon can't start."""
     from twisted.internet import reactor
 
-    parent: Mapping[str, Any] = getattr(options, "parent", None) or {}
+    parent: MutableMapping[str, Any] = getattr(options, "parent", None) or {}
     # One that comes before the daemon has its handler, as in `rspby start && rspby reload`, must not end it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -201,7 +201,7 @@ def makeService(options: Options) -> MultiService:
 def make_daemon(
     reactor: Any,
     config: Config,
-    twistd: Mapping[str, Any],
+    twistd: MutableMapping[str, Any],
     handover: daemon.Handover,
     *,
     systemd: Mapping[str, str],
