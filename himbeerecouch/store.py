@@ -124,10 +124,11 @@ class StateFolder:
         except OSError as error:
             raise StateError(str(self.path / name), f"can't be read: {error.strerror}") from error
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, *, synced: bool = True) -> None:
         """Keep ``data`` as ``name``, on the disk when this returns; writes nothing where it is there already.
 
-        ``StateError`` where the disk does not take it; what was there before is there still.
+        ``StateError`` where the disk does not take it; what was there before is there still.  Without ``synced`` it
+        outlives the daemon, whatever ends that, but not always a power cut: for what is not worth wearing out a card.
         """
         if self._memory is not None:
             self._memory[name] = data
@@ -138,12 +139,13 @@ class StateFolder:
         fresh = self.path / f"{name}.new"
         try:
             try:
-                _write_through(fresh, data)
+                _write_through(fresh, data, synced)
                 fresh.replace(self.path / name)
             except OSError:
                 fresh.unlink(missing_ok=True)
                 raise
-            self._settle()
+            if synced:
+                self._settle()
         except OSError as error:
             raise StateError(str(self.path / name), f"can't be written: {error.strerror}") from error
 
@@ -199,12 +201,13 @@ def _hand_over(path: int | Path, like: Path) -> None:
         os.chown(path, owner.st_uid, owner.st_gid)
 
 
-def _write_through(path: Path, data: bytes) -> None:
+def _write_through(path: Path, data: bytes, synced: bool) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
         _hand_over(file.fileno(), path.parent)
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        if synced:
+            os.fsync(file.fileno())
 
 
 def _lock(path: Path, wait_s: float) -> int:

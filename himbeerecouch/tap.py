@@ -20,6 +20,7 @@ from himbeerecouch import daemon, notify
 from himbeerecouch.account import Account
 from himbeerecouch.actions import actions, rotate
 from himbeerecouch.catalogue import Catalogue
+from himbeerecouch.commands.journal import Journal
 from himbeerecouch.commands.runner import Commands
 from himbeerecouch.couch.changes import Changes
 from himbeerecouch.couch.client import Login, connect
@@ -234,6 +235,7 @@ def make_daemon(
             restart=lambda: whole.replace("a command asks for it"),
             rotate=lambda: rotate(account, couch, login),
         ),
+        journal=Journal(state),
     )
     host = Host(
         reactor,

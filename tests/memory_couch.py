@@ -27,6 +27,7 @@ class MemoryCouch:
         """As ``faults``, for writes, but only after the server has done what it was asked to do."""
         self.held: list[Deferred[None]] | None = None
         """Where it is a list, requests wait, each for one of these."""
+        self.server_time_known = True
         self._seconds = seconds
 
     def server_time(self) -> float:

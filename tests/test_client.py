@@ -311,10 +311,12 @@ class ServerTests(CouchCase):
     def test_time(self) -> None:
         """The server's time is learned from its answers, and does not depend on this machine's clock."""
         self.assertEqual((self.couch.server_time(), self.couch.server_offset_s), (WALL, 0.0))
+        self.assertFalse(self.couch.server_time_known)
         date = datetimeToString(2_000_000).decode()
         self.server.answer = lambda _: Answer(INFO, 200, {"date": date})
         self.do(self.couch.info(DB))
         self.assertEqual(self.couch.server_time(), 2_000_000.5)
+        self.assertTrue(self.couch.server_time_known)
         self.assertEqual(self.couch.server_offset_s, 1_000_000.5)
         self.clock.advance(10)
         self.assertEqual(self.couch.server_time(), 2_000_010.5)

@@ -39,6 +39,19 @@ class ExecutionTests(SynchronousTestCase):
             with self.subTest(there=there):
                 self.assertIsNone(execution.claim_of(there))
 
+    def test_same_owner(self) -> None:
+        """One Pi's claims have a name in common; what is no claim of that form is nobody's."""
+        for claim, other, same in (
+            ("a1-01", "a1-02", True),
+            ("a1-01", "b2-01", False),
+            ("a1-01", "a1", False),
+            ("01", "02", False),
+            ("a1-01", None, False),
+            ("a1-01", "", False),
+        ):
+            with self.subTest(claim=claim, other=other):
+                self.assertIs(execution.same_owner(claim, other), same)
+
     def test_answered(self) -> None:
         """An answer has what was written, and how it ended."""
         result = Result(CommandState.DONE, "out", "err", exit_code=0, started=0.0, finished=1.5, dropped_bytes=3)

@@ -25,6 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "commands.execution",
+        "commands.record",
         "couch.answers",
         "couch.asks",
         "couch.query",
@@ -37,9 +38,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("couch.follower",),
     # The shell acts: first what touches one thing of the world each ...
     (
-        "commands.journal",
         "commands.process",
-        "commands.spawn",
+        "commands.processes",
         "couch.fetch",
         "couch.login",
         "couch.transport",
@@ -58,8 +58,18 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "source_tree",
         "store",
     ),
-    ("account", "commands.answering", "commands.task", "couch.session", "lights", "programs.attempt"),
-    ("couch.client", "programs.keeper"),
+    (
+        "account",
+        "commands.answering",
+        "commands.journal",
+        "commands.orphans",
+        "commands.spawn",
+        "couch.session",
+        "lights",
+        "programs.attempt",
+    ),
+    ("commands.task", "couch.client", "programs.keeper"),
+    ("commands.entry",),
     # ... then the services ...
     ("commands.runner", "couch.changes", "discovery.ask", "discovery.responder", "programs.host"),
     ("actions", "node", "util"),

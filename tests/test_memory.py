@@ -17,7 +17,7 @@ class CommandMemoryTests(SynchronousTestCase):
     def test_echo(self) -> None:
         """For a minute, the row it began with and the row of its claim are known as old."""
         memory = CommandMemory()
-        memory.settle(command(), "token", 100.0)
+        memory.settle("c", "1-a", "token", 100.0)
         for row, now_s, echo in (
             (command(), 100.0, True),
             (command(rev="2-b", claim="token"), 100.0 + ECHO_S, True),
@@ -30,10 +30,12 @@ class CommandMemoryTests(SynchronousTestCase):
                 self.assertEqual(memory.is_echo(row, now_s), echo)
 
     def test_was_run(self) -> None:
-        """The very revision that was in hand is known for long."""
+        """The very revision that was in hand, and the claim that was made of it, are known for long."""
         memory = CommandMemory()
-        memory.settle(command(), "token", 100.0)
+        memory.settle("c", "1-a", "token", 100.0)
         self.assertTrue(memory.was_run(command()))
+        self.assertTrue(memory.was_run(command(rev="2-b", claim="token")))
+        self.assertFalse(memory.was_run(command(rev="2-b", claim="other")))
         self.assertFalse(memory.was_run(command(rev="3-c")))
         self.assertFalse(memory.was_run(command(id="d")))
 
@@ -50,7 +52,7 @@ class CommandMemoryTests(SynchronousTestCase):
         """The oldest are forgotten first."""
         memory = CommandMemory(remembered=2)
         for id in ("a", "b", "a", "c"):
-            memory.settle(command(id=id), "token", 0.0)
+            memory.settle(id, "1-a", "token", 0.0)
             memory.leave(id)
         self.assertEqual([memory.was_run(command(id=id)) for id in "abc"], [True, False, True])
         self.assertEqual([memory.is_foreign(command(id=id, claim="t")) for id in "abc"], [True, False, True])

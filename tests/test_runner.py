@@ -6,11 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch import documents
-from himbeerecouch.commands.runner import STOP_LIMIT_S, Commands
+from himbeerecouch.commands.runner import STOP_LIMIT_S
 from himbeerecouch.errors import (
     BadRequest,
     CouchError,
@@ -21,83 +19,11 @@ from himbeerecouch.errors import (
     StateError,
     Unavailable,
 )
-from himbeerecouch.model import Action, Command
-from tests.memory_couch import MemoryCouch
-
-MAC_ID = 5
+from himbeerecouch.model import Command
+from tests.command_case import MAC_ID, OWNER, CommandCase
 
 
-class NotedJournal:
-    """Writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.error: Exception | None = None
-
-    def claimed(self, id: str) -> None:
-        if self.error:
-            raise self.error
-        self.lines.append(f"claimed {id}")
-
-    def ended(self, id: str) -> None:
-        self.lines.append(f"ended {id}")
-
-
-class CommandsTests(SynchronousTestCase):
-    """What is run here are actions, which need no process: a Clock is enough for them."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.couch = MemoryCouch(self.clock.seconds)
-        self.started: list[Deferred[str]] = []
-        self.journal = NotedJournal()
-        self.claims = iter(f"claim{number}" for number in range(10000))
-        self.commands = self.make()
-        self.commands.startService()
-
-    def make(self, **options: Any) -> Commands:
-        return Commands(
-            self.clock,
-            self.couch,
-            "db",
-            actions={Action.IDENTIFY: self.act, Action.RESTART: self.act},
-            journal=self.journal,
-            random=lambda: 0.5,
-            new_claim=lambda: next(self.claims),
-            ours={},
-            **options,
-        )
-
-    def tearDown(self) -> None:
-        for one in self.started:
-            if not one.called:
-                one.callback("at last")
-        self.clock.advance(1000)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    async def act(self) -> str:
-        self.started.append(Deferred())
-        return await self.started[-1]
-
-    def save(self, id: str = "c", **fields: Any) -> Command:
-        """Save a command document, and return it as the feed would bring it."""
-        self.couch.save({"_id": id, "type": f"{MAC_ID}_cmd", "action": "identify", **fields})
-        return self.row(id)
-
-    def row(self, id: str = "c") -> Command:
-        reading = documents.read(dict(self.couch.documents[id]), MAC_ID, max_source_bytes=1)
-        assert reading.command is not None
-        return reading.command
-
-    def answer(self, id: str = "c") -> tuple[str | None, Any]:
-        """The state and the ``ret`` of a command document."""
-        document = self.couch.documents[id]
-        return document.get("execution", {}).get("state"), document.get("ret")
-
-    def submit(self, *rows: Command, **options: bool) -> None:
-        for row in rows:
-            self.commands.submit(row, **options)
-
+class CommandsTests(CommandCase):
     # --- the way of one command ---------------------------------------------------------------------------------------
 
     def test_done(self) -> None:
@@ -122,7 +48,7 @@ class CommandsTests(SynchronousTestCase):
             },
         )
         self.assertEqual(self.couch.requests, [("PUT", "c")] * 2)
-        self.assertEqual(self.journal.lines, ["claimed c", "ended c"])
+        self.assertEqual([record.claim for record in self.journal.settled()], [f"{OWNER}-claim0"])
         self.assertEqual(self.commands.in_use(), set())
 
     def test_failed(self) -> None:
@@ -138,12 +64,15 @@ class CommandsTests(SynchronousTestCase):
 
     def test_journal_refuses(self) -> None:
         """A command that can't be noted down is not run, and its answer says why."""
-        self.journal.error = StateError("/state", "no space left")
+        self.patch(self.state, "write", self.fail_to_write)
         self.submit(self.save())
         self.assertEqual(self.started, [])
         state, ret = self.answer()
         self.assertEqual(state, "failed")
         self.assertIn("no space left", ret[1])
+
+    def fail_to_write(self, *_arguments: Any) -> None:
+        raise StateError("/state", "no space left")
 
     def test_timeout(self) -> None:
         """A command is ended after its timeout, however long that is."""
@@ -183,13 +112,6 @@ class CommandsTests(SynchronousTestCase):
         self.release()
         self.assertEqual(self.answer(), ("cancelled", [None, "cancelled before it was started"]))
         self.assertEqual(self.started, [])
-
-    def release(self) -> None:
-        """Let the requests that wait now go on, and others wait."""
-        assert self.couch.held is not None
-        waiting, self.couch.held[:] = list(self.couch.held), []
-        for gate in waiting:
-            gate.callback(None)
 
     def test_order_and_limit(self) -> None:
         """Commands start in the order of the feed, at most eight at once, and only once the service runs."""
@@ -349,7 +271,7 @@ class CommandsTests(SynchronousTestCase):
         self.clock.advance(100)
         self.couch.documents["c"] = old
         self.submit(self.row())
-        self.assertEqual(self.answer()[0], "interrupted")
+        self.assertIn("it was run before", self.answer()[1][1])
         self.assertEqual(len(self.started), 1)
 
     def test_asked_again(self) -> None:
@@ -505,12 +427,6 @@ class CommandsTests(SynchronousTestCase):
         self.assertEqual(len(self.started), 0)
         self.assertEqual(self.commands.in_use(), {"c"})
         self.tidy()
-
-    def tidy(self) -> None:
-        """End all that is in hand."""
-        done = self.commands.stopService()
-        self.clock.advance(STOP_LIMIT_S)
-        self.successResultOf(done)
 
     # --- the server is away -------------------------------------------------------------------------------------------
 

@@ -133,6 +133,14 @@ class StateFolderTests(SynchronousTestCase):
         state.write("a", b"1")
         self.assertEqual(calls, ["fsync a.new", "rename a.new a", "fsync pi"])
 
+    def test_not_synced(self) -> None:
+        """What is not worth wearing out a card is not synced, and old or new all the same."""
+        state = self.open()
+        self.patch(os, "fsync", lambda _fd: self.fail("it is synced"))
+        state.write("a", b"1", synced=False)
+        self.assertEqual(state.read("a"), b"1")
+        self.assertEqual(sorted(path.name for path in state.path.iterdir()), ["a", "lock"])
+
     def test_full_disk_keeps_the_old(self) -> None:
         """A write that fails leaves what was there, nothing beside it, and says which file and why."""
         state = self.open()

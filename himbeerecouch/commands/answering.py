@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from himbeerecouch.commands.execution import answered, claim_of, claimed, same_task, smaller
+from himbeerecouch.commands.execution import answered, claim_of, claimed, same_owner, same_task, smaller
 from himbeerecouch.errors import BadRequest, Conflict, CouchError, Forbidden, LoginRefused, NotFound, Unavailable
 from himbeerecouch.model import Command, Json, Result
 
@@ -34,7 +34,12 @@ class CommandCouch(Protocol):
         ...
 
     def server_time(self) -> float:
-        """Unix time by the server's clock."""
+        """Unix time by the server's clock, and by this machine's while the server's is not known."""
+        ...
+
+    @property
+    def server_time_known(self) -> bool:
+        """Whether the server has said what time it is."""
         ...
 
 
@@ -42,12 +47,25 @@ class Claim(enum.Enum):
     """How claiming a command ended."""
 
     OURS = "ours"
+    FORMER = "former"
+    """The daemon of this Pi had claimed it before it was ended, and the server took that only now."""
     FOREIGN = "foreign"
     """Somebody else was faster, and runs it."""
     EDITED = "edited"
     """Its document has been changed meanwhile: the feed brings the new one."""
     DROPPED = "dropped"
     """There is nothing to be run, or no way to say so."""
+
+
+class Stored(enum.Enum):
+    """How storing an answer ended."""
+
+    SETTLED = "settled"
+    """It is there, or there is nothing to be answered any more."""
+    NOT_OURS = "not ours"
+    """The document asks for something else by now, or somebody else runs it."""
+    LATER = "later"
+    """The daemon ends, and the server is away."""
 
 
 class CommandDocuments:
@@ -99,17 +117,20 @@ class CommandDocuments:
             return _judge(there, command, claim), there or body
         return Claim.DROPPED, command.body
 
-    async def store(self, command: Command, body: Json, claim: str | None, result: Result) -> bool:
-        """Write the answer into the document, of which ``body`` is what is known; merges it with what others change.
+    async def store(self, command: Command, body: Json | None, claim: str | None, result: Result) -> Stored:
+        """Write the answer into the document as it is in ``body``; merges it with what others change.
 
-        ``claim`` is None where the command was not claimed.  False where the document is not ours to answer any more.
+        ``body`` is None where nothing is known of it, and ``claim`` where the command was not claimed.
         """
         attempts, last = 0, False
         shorter, written = iter(SMALLER_CHARACTERS), result
         while not last:
             last = not self._trying
             try:
-                rev, there = await self._put(answered(body, written))
+                if body is None:
+                    rev, there = None, await self._there(command.id)
+                else:
+                    rev, there = await self._put(answered(body, written))
             except CouchError as error:
                 if error.status == 413 or isinstance(error, BadRequest):
                     limit = next(shorter, None)
@@ -120,34 +141,37 @@ class CommandDocuments:
                         continue
                 if not _may_pass(error) or (isinstance(error, Forbidden) and claim is None):
                     log.error("command {id} can't be answered: {error}", id=command.id, error=error)
-                    return True
+                    return Stored.SETTLED
                 if attempts == 0:
                     log.warn("the answer of command {id} has to wait: {error}", id=command.id, error=error)
                 await self._pause(error, attempts)
                 attempts += 1
                 continue
             if rev is not None or there is None or "ret" in there:
-                return True
+                return Stored.SETTLED
             if not _may_answer(there, command, claim):
-                return False
+                return Stored.NOT_OURS
             # Each conflict means that somebody else has got on; only a storm of them is worth a pause.
             body = there
             last = False
-        log.error("the answer of command {id} is lost: the daemon ends, and the server is away", id=command.id)
-        return True
+        log.warn("the answer of command {id} is not stored: the daemon ends, and the server is away", id=command.id)
+        return Stored.LATER
 
     async def _put(self, body: Json) -> tuple[str | None, Json | None]:
         """The new revision; or None and the document as it is, which is None where it is gone."""
         try:
             return await self._couch.put(self._database, body), None
         except Conflict:
-            pass
+            return None, await self._there(body["_id"])
+
+    async def _there(self, id: str) -> Json | None:
+        """The document as it is; None where it is gone."""
         try:
-            return None, await self._couch.get(self._database, body["_id"])
+            return await self._couch.get(self._database, id)
         except NotFound as error:
             # The same status stands for a missing database; a document is "missing" or "deleted".
             if "missing" in error.reason or "deleted" in error.reason:
-                return None, None
+                return None
             raise
 
     async def _pause(self, error: CouchError, attempts: int) -> None:
@@ -173,9 +197,12 @@ def _judge(there: Json | None, command: Command, claim: str) -> Claim:
     """What a conflict means: ``there`` is the document as it is."""
     if there is None or "ret" in there or there.get("type") != command.body.get("type"):
         return Claim.DROPPED
-    if claim_of(there) == claim:
+    found = claim_of(there)
+    if found == claim:
         # The server took the claim, and only its answer got lost.
         return Claim.OURS
+    if same_owner(claim, found):
+        return Claim.FORMER
     return Claim.FOREIGN if "execution" in there else Claim.EDITED
 
 

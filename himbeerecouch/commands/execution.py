@@ -22,6 +22,12 @@ def claim_of(body: Json) -> str | None:
     return claim if isinstance(claim, str) else None
 
 
+def same_owner(claim: str, other: str | None) -> bool:
+    """Whether both were made by the daemon of one Pi, at whatever time: what is before the dash is its name."""
+    owner, dash, _ = claim.rpartition("-")
+    return bool(dash) and other is not None and other.rpartition("-")[0] == owner
+
+
 def answered(body: Json, result: Result) -> Json:
     """``body`` with ``ret`` and the ``execution`` that tells how it ended."""
     unable = result.stdout is None

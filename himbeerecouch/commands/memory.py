@@ -30,10 +30,10 @@ class CommandMemory:
         self._settled: OrderedDict[str, _Settled] = OrderedDict()
         self._foreign: OrderedDict[str, None] = OrderedDict()
 
-    def settle(self, command: Command, claim: str, now_s: float) -> None:
-        """The command has been answered here."""
-        self._settled[command.id] = _Settled(claim, command.rev, now_s)
-        self._settled.move_to_end(command.id)
+    def settle(self, id: str, rev: str, claim: str, now_s: float) -> None:
+        """The command has been answered here; ``rev`` is that of its document before it was claimed."""
+        self._settled[id] = _Settled(claim, rev, now_s)
+        self._settled.move_to_end(id)
         while len(self._settled) > self._remembered:
             self._settled.popitem(last=False)
 
@@ -47,7 +47,7 @@ class CommandMemory:
     def was_run(self, command: Command) -> bool:
         """Whether this very revision was in hand here before: the database is an older copy of itself then."""
         settled = self._settled.get(command.id)
-        return settled is not None and settled.rev == command.rev
+        return settled is not None and (settled.rev == command.rev or claim_of(command.body) == settled.claim)
 
     def leave(self, id: str) -> None:
         """Somebody else has claimed it."""

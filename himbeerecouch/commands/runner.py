@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import enum
+import math
 import os
 import random as random_module
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
-from attrs import Factory, define
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from himbeerecouch.commands.answering import Claim, CommandCouch, CommandDocuments
-from himbeerecouch.commands.journal import Journal, NoJournal
+from himbeerecouch.commands.answering import Claim, CommandCouch, CommandDocuments, Stored
+from himbeerecouch.commands.entry import Entry, Phase
+from himbeerecouch.commands.execution import claim_of
+from himbeerecouch.commands.journal import Journal
 from himbeerecouch.commands.memory import CommandMemory, newer
-from himbeerecouch.commands.process import GRACE_S, environment
+from himbeerecouch.commands.orphans import end_orphans
+from himbeerecouch.commands.process import environment
+from himbeerecouch.commands.processes import MARK, birth_of
+from himbeerecouch.commands.record import Record
 from himbeerecouch.commands.task import Task
 from himbeerecouch.documents import printable
 from himbeerecouch.errors import HimbeerecouchError
@@ -31,42 +35,14 @@ STOP_GRACE_S = 0.8
 """From TERM to KILL when the daemon ends: it has two seconds in all."""
 STOP_LIMIT_S = 1.8
 
+_NOT_KNOWN = "interrupted: whether it was run is not known"
+_RUN_BEFORE = "interrupted: it was run before, and the database has lost its answer"
+_KILLED = "interrupted: it was started, and the daemon was ended before it had; how far it came is not known"
 _WHY_NOT_RUN = {
     CommandState.CANCELLED: "cancelled before it was started",
     CommandState.INTERRUPTED: "interrupted: the daemon ended before it was started",
     CommandState.EXPIRED: "expired before it was started",
 }
-
-
-class Phase(enum.Enum):
-    """How far a command has come."""
-
-    QUEUED = "queued"
-    CLAIMING = "claiming"
-    WAITING = "waiting"
-    """Its document has been edited before it was claimed: the feed will bring the new one."""
-    RUNNING = "running"
-    STORING = "storing"
-
-
-@define(eq=False)
-class _Entry:
-    """One command in hand."""
-
-    command: Command
-    claim: str
-    phase: Phase = Phase.QUEUED
-    latest: Command | None = None
-    """As the feed has brought it since."""
-    ours: bool = False
-    """It has been claimed here."""
-    cause: CommandState | None = None
-    """Why it is to end, or has been ended, before its time."""
-    task: Task | None = None
-    """What runs."""
-    before: Deferred[None] | None = None
-    """Fires when the one that was taken from the queue before it has been started, or is not going to be."""
-    started: Deferred[None] = Factory(Deferred)
 
 
 class Commands(Service):
@@ -83,9 +59,9 @@ class Commands(Service):
         database: str,
         *,
         actions: Mapping[Action, Callable[[], Awaitable[str]]],
+        journal: Journal,
         limit: int = LIMIT,
         ours: Mapping[str, str] | None = None,
-        journal: Journal | None = None,
         random: Callable[[], float] = random_module.random,
         new_claim: Callable[[], str] = lambda: os.urandom(8).hex(),
     ) -> None:
@@ -95,10 +71,12 @@ class Commands(Service):
         self._actions = actions
         self._limit = limit
         self._env = environment(os.environ if ours is None else ours)
-        self._journal = journal or NoJournal()
+        self._journal = journal
         self._new_claim = new_claim
-        self._hand: dict[str, _Entry] = {}
-        self._queue: deque[_Entry] = deque()
+        self._hand: dict[str, Entry] = {}
+        self._queue: deque[Entry] = deque()
+        self._timeless: deque[Entry] = deque()
+        """Whether they have expired is not known, since the server has not said what time it is."""
         self._busy = 0
         self._filling = False
         self._draining = False
@@ -107,6 +85,8 @@ class Commands(Service):
         self._tasks: set[Task] = set()
         self._answers = DeferredSemaphore(4)
         self._memory = CommandMemory()
+        for record in journal.settled():
+            self._memory.settle(record.id, record.rev, record.claim, -math.inf)
 
     # --- what the feed brings -----------------------------------------------------------------------------------------
 
@@ -121,9 +101,9 @@ class Commands(Service):
             return
         if self._draining or self._memory.is_echo(command, self._reactor.seconds()) or self._memory.is_foreign(command):
             return
-        entry = self._hand[command.id] = _Entry(command, self._new_claim())
+        entry = self._take(command)
         if command.claimed or self._memory.was_run(command):
-            self._answer_only(entry, CommandState.INTERRUPTED, "interrupted: whether it was run is not known")
+            self._answer_only(entry, CommandState.INTERRUPTED, self._why_interrupted(command))
         elif stale and command.expires is None:
             reason = "expired: it was there before this Raspberry Pi was started for the first time"
             self._answer_only(entry, CommandState.EXPIRED, reason)
@@ -152,8 +132,7 @@ class Commands(Service):
         elif entry is not None or self._draining or self._memory.is_echo(command, self._reactor.seconds()):
             # What runs is answered with what it wrote, whatever has become of its document since.
             return
-        entry = self._hand[command.id] = _Entry(command, self._new_claim())
-        self._answer_only(entry, CommandState.REJECTED, reason)
+        self._answer_only(self._take(command), CommandState.REJECTED, reason)
 
     def gone(self, id: str) -> None:
         """The document is deleted, answered, or not for this Pi any more.  What runs goes on to its end."""
@@ -164,21 +143,29 @@ class Commands(Service):
             self._forget(entry)
 
     def hurry(self) -> None:
-        """The server has just answered: claims and answers that wait for it are tried now."""
+        """The server has just answered: what waits for it, or for the time by its clock, is tried now."""
         self._documents.hurry()
+        if self._couch.server_time_known:
+            self._queue.extendleft(reversed(self._timeless))
+            self._timeless.clear()
+            self._fill()
 
     def in_use(self) -> Collection[str]:
         """The ids of all commands in hand: the feed has to tell of their every change."""
         return set(self._hand)
 
-    def _renew(self, entry: _Entry, command: Command) -> None:
+    def _take(self, command: Command) -> Entry:
+        entry = self._hand[command.id] = Entry(command, f"{self._journal.owner}-{self._new_claim()}")
+        return entry
+
+    def _renew(self, entry: Entry, command: Command) -> None:
         if command.rev != entry.command.rev:
             entry.latest = command
         if command.cancel and entry.phase in (Phase.QUEUED, Phase.WAITING):
             self._forget(entry)
             self.submit(command)
         elif command.cancel:
-            self._end(entry, CommandState.CANCELLED)
+            entry.end(CommandState.CANCELLED)
         elif entry.phase is Phase.QUEUED and newer(command.rev, entry.command.rev):
             entry.command = command
         elif entry.phase is Phase.WAITING and command.rev != entry.command.rev:
@@ -193,8 +180,11 @@ class Commands(Service):
         self._filling = True
         try:
             while self.running and not self._draining and self._queue and self._busy < self._limit:
-                self._busy += 1
                 entry = self._queue.popleft()
+                if entry.command.expires is not None and not self._couch.server_time_known:
+                    self._timeless.append(entry)
+                    continue
+                self._busy += 1
                 # Claims may come back in any order: they are started in that of the feed.
                 entry.before, self._last = self._last, entry.started
                 self._spawn(self._carry_out(entry))
@@ -212,11 +202,11 @@ class Commands(Service):
 
         going.addBoth(done)
 
-    async def _carry_out(self, entry: _Entry) -> None:
+    async def _carry_out(self, entry: Entry) -> None:
         try:
             body, result = await self._claim_and_run(entry)
         finally:
-            self._started(entry)
+            entry.let_on()
             self._busy -= 1
             self._fill()
         if result is not None:
@@ -227,12 +217,15 @@ class Commands(Service):
             self._forget(entry)
             self.submit(entry.latest)
 
-    async def _claim_and_run(self, entry: _Entry) -> tuple[Json, Result | None]:
+    async def _claim_and_run(self, entry: Entry) -> tuple[Json, Result | None]:
         command = entry.command
         if self._expired(command):
             return command.body, self._not_run(CommandState.EXPIRED)
         entry.phase = Phase.CLAIMING
         claim, body = await self._documents.claim(command, entry.claim)
+        if claim is Claim.FORMER:
+            entry.claim, entry.ours = claim_of(body) or entry.claim, True
+            return body, self._not_run(CommandState.INTERRUPTED, self._why_interrupted(command))
         if claim is not Claim.OURS:
             entry.phase = Phase.WAITING if claim is Claim.EDITED and self.running else Phase.STORING
             if claim is Claim.FOREIGN:
@@ -249,20 +242,21 @@ class Commands(Service):
         if entry.cause is not None:
             return body, self._not_run(entry.cause)
         try:
-            self._journal.claimed(command.id)
+            self._journal.claimed(command, entry.claim, self._couch.server_time())
         except HimbeerecouchError as error:
             return body, self._not_run(CommandState.FAILED, f"not started, since it could not be noted down: {error}")
         return body, await self._run(entry)
 
-    async def _run(self, entry: _Entry) -> Result:
+    async def _run(self, entry: Entry) -> Result:
         command = entry.command
         entry.phase = Phase.RUNNING
         task = Task(
             command,
             reactor=self._reactor,
             actions=self._actions,
-            env=self._env,
+            env={**self._env, MARK: entry.claim},
             server_time=self._couch.server_time,
+            started=lambda pid: self._journal.started(entry.claim, birth_of(pid)),
         )
         self._tasks.add(task)
         task.gone.addCallback(lambda _: self._tasks.discard(task))
@@ -271,18 +265,14 @@ class Commands(Service):
         entry.task = task
         try:
             ended = Deferred.fromCoroutine(task.run())
-            self._started(entry)
+            entry.let_on()
             result = await ended
         finally:
             entry.task = None
         log.info("command {id}: {state}", id=printable(command.id), state=result.state.value)
         return result
 
-    def _started(self, entry: _Entry) -> None:
-        if not entry.started.called:
-            entry.started.callback(None)
-
-    def _answer_only(self, entry: _Entry, state: CommandState, reason: str | None = None) -> None:
+    def _answer_only(self, entry: Entry, state: CommandState, reason: str | None = None) -> None:
         entry.phase = Phase.STORING
         result = self._not_run(state, reason)
 
@@ -292,14 +282,17 @@ class Commands(Service):
 
         self._spawn(answering())
 
-    async def _answer(self, entry: _Entry, body: Json, result: Result) -> None:
+    async def _answer(self, entry: Entry, body: Json | None, result: Result) -> None:
         entry.phase = Phase.STORING
-        stored = await self._documents.store(entry.command, body, entry.claim if entry.ours else None, result)
-        self._journal.ended(entry.command.id)
-        if stored or entry.ours:
-            self._memory.settle(entry.command, entry.claim, self._reactor.seconds())
+        command = entry.command
+        self._journal.ended(entry.claim, result)
+        stored = await self._documents.store(command, body, entry.claim if entry.ours else None, result)
+        if stored is not Stored.LATER:
+            self._journal.answered(entry.claim)
+        if stored is not Stored.NOT_OURS or entry.ours:
+            self._memory.settle(command.id, command.rev, entry.claim, self._reactor.seconds())
         self._forget(entry)
-        if not stored and entry.latest is not None:
+        if stored is Stored.NOT_OURS and entry.latest is not None:
             self.submit(entry.latest)
 
     def _not_run(self, state: CommandState, reason: str | None = None) -> Result:
@@ -308,21 +301,48 @@ class Commands(Service):
     def _expired(self, command: Command) -> bool:
         return command.expires is not None and self._couch.server_time() > command.expires
 
-    def _end(self, entry: _Entry, cause: CommandState, grace_s: float = GRACE_S) -> None:
-        entry.cause = entry.cause or cause
-        if entry.task is not None:
-            entry.task.end(cause, grace_s)
-
-    def _forget(self, entry: _Entry) -> None:
+    def _forget(self, entry: Entry) -> None:
         if self._hand.get(entry.command.id) is entry:
             del self._hand[entry.command.id]
-        if entry in self._queue:
-            self._queue.remove(entry)
+        for waiting in (self._queue, self._timeless):
+            if entry in waiting:
+                waiting.remove(entry)
+
+    # --- what a former daemon has left --------------------------------------------------------------------------------
+
+    def _why_interrupted(self, command: Command) -> str:
+        return _RUN_BEFORE if self._memory.was_run(command) else _NOT_KNOWN
+
+    def _take_up(self) -> None:
+        """End what a former daemon has left running, and answer what it has not answered."""
+        left = []
+        for record in self._journal.unsettled():
+            if record.id not in self._hand:
+                entry = Entry(record.command(), record.claim, Phase.STORING, ours=True)
+                left.append((self._hand.setdefault(record.id, entry), record))
+
+        async def taking_up(running: Sequence[Record]) -> None:
+            # Its answer shall not say that it has ended while it goes on.
+            await end_orphans(self._reactor, running)
+            for entry, record in left:
+                result = record.result or Result(
+                    CommandState.INTERRUPTED,
+                    None,
+                    None,
+                    reason=_NOT_KNOWN if record.birth is None else _KILLED,
+                    started=record.started,
+                )
+                self._spawn(self._answer(entry, None, result))
+
+        running = self._journal.open_ended()
+        if left or running:
+            self._spawn(taking_up(running))
 
     # --- its life -----------------------------------------------------------------------------------------------------
 
     def startService(self) -> None:
         super().startService()
+        self._take_up()
         self._fill()
 
     def stopService(self) -> Deferred[None]:
@@ -345,7 +365,7 @@ class Commands(Service):
         self._put_back()
         self._documents.stop()
         for entry in list(self._hand.values()):
-            self._end(entry, CommandState.INTERRUPTED, STOP_GRACE_S)
+            entry.end(CommandState.INTERRUPTED, STOP_GRACE_S)
         for task in list(self._tasks):
             task.end(CommandState.INTERRUPTED, STOP_GRACE_S)
         await self._wait(STOP_LIMIT_S, self._give_up)

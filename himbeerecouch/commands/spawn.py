@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import IO, Any
 
 from twisted.internet import error
@@ -20,6 +19,8 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from himbeerecouch.commands.processes import group_lives
 
 _CHUNK_BYTES = 65536
 _DRAIN_CHUNKS = 32
@@ -49,19 +50,6 @@ def spawn(
     child = Child(reactor, protocol, process)
     protocol.makeConnection(child)
     return child
-
-
-def group_lives(group: int, proc: Path = Path("/proc")) -> bool:
-    """Whether a process that has not ended is in the process group; its ended leader does not count."""
-    for stat in proc.glob("[0-9]*/stat"):
-        try:
-            # proc(5): the name, in brackets, may hold anything; behind it state, parent and group.
-            state, _parent, found = stat.read_bytes().rpartition(b")")[2].split()[:3]
-        except (OSError, ValueError):
-            continue
-        if int(found) == group and state not in (b"Z", b"X"):
-            return True
-    return False
 
 
 class Child:

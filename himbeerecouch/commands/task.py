@@ -28,8 +28,9 @@ _WHY_ENDED = {
 class Task:
     """Runs one program or action, once; used by ``Commands``, on the reactor thread.
 
-    ``server_time`` gives Unix time by the server's clock.  ``gone`` fires with None when nothing is left of it: that
-    may be after its result, where it had to be ended and left something in the background.
+    ``server_time`` gives Unix time by the server's clock; ``started`` is told the number of its process.  ``gone``
+    fires with None when nothing is left of it: that may be after its result, where it had to be ended and left
+    something in the background.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Task:
         actions: Mapping[Action, Callable[[], Awaitable[str]]],
         env: Mapping[str, str],
         server_time: Callable[[], float],
+        started: Callable[[int], None],
     ) -> None:
         self.gone: Deferred[None] = Deferred()
         self._command = command
@@ -47,6 +49,7 @@ class Task:
         self._actions = actions
         self._env = env
         self._server_time = server_time
+        self._started = started
         self._cause: CommandState | None = None
         self._process: Run | None = None
         self._acting: Deferred[str] | None = None
@@ -81,10 +84,11 @@ class Task:
         argv = self._command.argv
         process = Run(self._reactor, spawn)
         try:
-            process.start(argv, env=self._env)
+            pid = process.start(argv, env=self._env)
         except (OSError, ValueError) as error:
             return Result(CommandState.FAILED, None, None, reason=why_not(error, argv, self._env))
         self._process = process
+        self._started(pid)
         process.gone.chainDeferred(self.gone)
         ended = await process.ended
         return Result(

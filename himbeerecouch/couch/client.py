@@ -82,6 +82,11 @@ class Couch:
         return self._session.server_time()
 
     @property
+    def server_time_known(self) -> bool:
+        """Whether ``server_time`` is the server's: it has said what time it is."""
+        return self._session.server_time_known
+
+    @property
     def server_offset_s(self) -> float:
         """The server's clock minus this machine's; 0.0 while the server's is not known."""
         return self._session.server_offset_s

@@ -165,6 +165,11 @@ class Session:
         return self._wall() if now is None else now
 
     @property
+    def server_time_known(self) -> bool:
+        """Whether ``server_time`` is the server's: it has said what time it is."""
+        return self._server_clock.known
+
+    @property
     def server_offset_s(self) -> float:
         """The server's clock minus this machine's; 0.0 while the server's is not known."""
         now = self._server_clock.now(self._clock.seconds())

@@ -16,10 +16,12 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from himbeerecouch import documents
+from himbeerecouch.commands.journal import Journal
 from himbeerecouch.commands.runner import Commands
 from himbeerecouch.couch.client import Couch, Login, connect
 from himbeerecouch.errors import Conflict, NotFound
 from himbeerecouch.model import Command, Json
+from himbeerecouch.store import StateFolder
 from tests import embedded_server
 from tests.memory_couch import MemoryCouch
 
@@ -31,9 +33,10 @@ WITHIN_S = 8.0
 class Pi:
     """What both kinds of test do with commands."""
 
-    def __init__(self, couch: Couch | MemoryCouch, ours: Mapping[str, str] | None = None) -> None:
+    def __init__(self, couch: Couch | MemoryCouch, folder: Path, ours: Mapping[str, str] | None = None) -> None:
         self.couch = couch
-        self.commands = Commands(reactor, couch, DATABASE, actions={}, ours=ours)
+        self.journal = Journal(StateFolder(folder, lasts=True))
+        self.commands = Commands(reactor, couch, DATABASE, actions={}, journal=self.journal, ours=ours)
         self.commands.startService()
 
     async def save(self, id: str, cmd: Any, **fields: Any) -> Command:
@@ -80,8 +83,8 @@ class CommandsTests(TestCase):
         login = Login(admin[0], [admin[1]], lambda _password: None)
         couch = connect(reactor, login=login, ca_file=None, random=random.random)
         couch.move(url)
-        self.pi = Pi(couch)
         self.folder = new_folder(self.mktemp())
+        self.pi = Pi(couch, self.folder)
 
     async def tearDown(self) -> None:  # type: ignore[override]
         await self.pi.commands.stopService()
@@ -107,9 +110,14 @@ class CommandsTests(TestCase):
     async def test_environment(self) -> None:
         """A command sees the daemon's environment, without what is the daemon's alone."""
         await self.pi.commands.stopService()
-        self.pi = Pi(self.pi.couch, {"HOME": "/root", "NOTIFY_SOCKET": "/run/x", "HIMBEERECOUCH_HANDOVER": "x"})
+        self.pi = Pi(
+            self.pi.couch, self.folder, {"HOME": "/root", "NOTIFY_SOCKET": "/run/x", "HIMBEERECOUCH_HANDOVER": "x"}
+        )
         document = await self.pi.run("env")
-        self.assertEqual(sorted(line.partition("=")[0] for line in document["ret"][0].split()), ["HOME", "PATH"])
+        self.assertEqual(
+            sorted(line.partition("=")[0] for line in document["ret"][0].split()),
+            ["HIMBEERECOUCH_COMMAND", "HOME", "PATH"],
+        )
 
     async def test_can_not_be_run(self) -> None:
         """What can't be started is answered with null and the reason."""
@@ -206,7 +214,7 @@ class CommandsTests(TestCase):
 
     async def test_two_daemons(self) -> None:
         """Of two daemons that follow one database, one runs the command, and the other leaves it alone."""
-        other = Pi(self.pi.couch)
+        other = Pi(self.pi.couch, new_folder(self.mktemp()))
         log = self.folder / "log"
         for number in range(20):
             one = await self.pi.save(f"c{number}", ["sh", "-c", f"echo {number} >> {log}"])

@@ -268,14 +268,6 @@ class EnvironmentTests(TestCase):
         self.assertEqual(seen, {"HOME": "/root", "PATH": process.DEFAULT_PATH})
         self.assertEqual(environment({"PATH": "/bin"}), {"PATH": "/bin"})
 
-    def test_group_lives(self) -> None:
-        """Only those of the group that have not ended count, whatever their names are."""
-        proc = Path(self.mktemp())
-        for pid, stat in (("1", "1 (a) b 7) S 0 5 5 0"), ("2", "2 (x) Z 1 6 6 0"), ("3", "3 (gone"), ("self", "")):
-            (proc / pid).mkdir(parents=True)
-            (proc / pid / "stat").write_text(stat)
-        self.assertEqual([spawn.group_lives(group, proc) for group in (5, 6, 7)], [True, False, False])
-
 
 def alive(pid: int) -> bool:
     """Whether a process has not ended."""
