@@ -23,7 +23,11 @@ class RecoveryTests(CommandCase):
         self.journal = Journal(self.state, new_owner=lambda: "unused")
         self.commands = self.make()
         if start:
-            self.commands.startService()
+            self.start()
+
+    def start(self) -> None:
+        self.commands.startService()
+        self.clock.advance(0)
 
     def lose_server(self, faults: int = 40) -> None:
         self.couch.faults = [Unavailable("away")] * faults
@@ -108,7 +112,7 @@ class RecoveryTests(CommandCase):
         self.crash(start=False)
         self.couch.faults = [NotFound("GET", reason="Database does not exist.")]
         rows = [self.row(id) for id in ("unclaimed", "other")]
-        self.commands.startService()
+        self.start()
         self.submit(rows[0])
         self.assertEqual(self.answer("edited"), ("running", None))
         self.clock.advance(60)
@@ -127,7 +131,7 @@ class RecoveryTests(CommandCase):
         self.submit(self.save())
         self.crash(start=False)
         self.couch.held = []
-        self.commands.startService()
+        self.start()
         self.submit(self.row())
         while self.couch.held:
             self.release()
@@ -137,7 +141,7 @@ class RecoveryTests(CommandCase):
     def test_started_twice(self) -> None:
         """A service that is started again takes up nothing that it has in hand."""
         self.submit(self.save())
-        self.commands.startService()
+        self.start()
         self.assertEqual(self.answer(), ("running", None))
         self.started[0].callback("done")
         self.assertEqual(self.answer()[0], "done")

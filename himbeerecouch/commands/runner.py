@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -322,6 +323,8 @@ class Commands(Service):
                 left.append((self._hand.setdefault(record.id, entry), record))
 
         async def taking_up(running: Sequence[Record]) -> None:
+            # The client is told of its server by whoever starts us, right after.
+            await deferLater(self._reactor, 0, lambda: None)
             # Its answer shall not say that it has ended while it goes on.
             await end_orphans(self._reactor, running)
             for entry, record in left:
