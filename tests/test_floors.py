@@ -40,6 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "commands.process",
         "commands.processes",
+        "commands.work",
         "couch.fetch",
         "couch.login",
         "couch.transport",

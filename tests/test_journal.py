@@ -82,17 +82,17 @@ class JournalTests(SynchronousTestCase):
         """At every step, the next daemon knows how far it has come."""
         journal = self.open()
         journal.claimed(command(), "me-1", 12.5)
-        (left,) = self.open().unsettled()
+        (left,) = self.open().left()
         self.assertEqual((left.id, left.claim, left.started, left.birth), ("c", "me-1", 12.5, None))
         journal.started("me-1", BIRTH)
-        (left,) = self.open().open_ended()
+        (left,) = self.open().left()
         self.assertEqual(left.birth, BIRTH)
         journal.ended("me-1", DONE)
-        (left,) = self.open().unsettled()
+        (left,) = self.open().left()
         self.assertEqual((left.result, left.birth), (DONE, None))
-        self.assertEqual((self.open().settled(), self.open().open_ended()), ([], []))
+        self.assertEqual(self.open().settled(), [])
         journal.answered("me-1")
-        self.assertEqual(self.open().unsettled(), [])
+        self.assertEqual(self.open().left(), [])
         (past,) = self.open().settled()
         self.assertEqual((past.id, past.rev, past.claim, past.result), ("c", "1-a", "me-1", None))
 
@@ -103,15 +103,14 @@ class JournalTests(SynchronousTestCase):
         journal.started("me-1", BIRTH)
         journal.ended("me-1", TIMEOUT)
         journal.answered("me-1")
-        self.assertEqual(self.open().unsettled(), [])
-        self.assertEqual([record.birth for record in self.open().open_ended()], [BIRTH])
+        self.assertEqual([(record.settled, record.birth) for record in self.open().left()], [(True, BIRTH)])
 
     def test_in_order(self) -> None:
         """They are told in the order of their starts, over several lives of the daemon."""
         for number in range(3):
             journal = self.open()
             journal.claimed(command(f"c{number}"), f"me-{number}", 0.0)
-        self.assertEqual([record.id for record in self.open().unsettled()], ["c0", "c1", "c2"])
+        self.assertEqual([record.id for record in self.open().left()], ["c0", "c1", "c2"])
 
     def test_synced(self) -> None:
         """What must not be lost in a power cut is synced, file and folder; all else does not wear out a card."""
@@ -157,7 +156,7 @@ class JournalTests(SynchronousTestCase):
             if number != 1:
                 journal.answered(f"me-{number}")
         again = self.open(slots=3)
-        self.assertEqual([record.id for record in again.unsettled()], ["c1"])
+        self.assertEqual([record.id for record in again.left()], ["c1"])
         self.assertEqual([record.id for record in again.settled()], ["c4", "c5"])
         self.assertEqual(len(list(self.folder.glob("command-*"))), 3)
 
@@ -170,7 +169,7 @@ class JournalTests(SynchronousTestCase):
         self.assertIn("2 commands wait for their answers to be stored", str(error))
         journal.answered("me-0")
         journal.claimed(command(), "me-2", 0.0)
-        self.assertEqual([record.claim for record in self.open(slots=2).unsettled()], ["me-1", "me-2"])
+        self.assertEqual([record.claim for record in self.open(slots=2).left()], ["me-1", "me-2"])
 
     def test_size(self) -> None:
         """Together they take no more than a bound: results are shortened, and then commands refused."""
@@ -180,7 +179,7 @@ class JournalTests(SynchronousTestCase):
         for number in range(3):
             journal.ended(f"me-{number}", Result(CommandState.DONE, "x" * 6000, "y" * 10))
         self.assertLess(self.size(), 10_000)
-        kept = [record.result for record in self.open().unsettled() if record.result]
+        kept = [record.result for record in self.open().left() if record.result]
         self.assertEqual([len(result.stdout or "") for result in kept], [6000, *[1024 + len(marker(4976))] * 2])
         self.assertEqual([result.dropped_bytes for result in kept], [0, 4976, 4976])
         self.assertRaises(StateError, journal.claimed, command("c", "z" * 5000), "me-4", 0.0)
@@ -193,7 +192,7 @@ class JournalTests(SynchronousTestCase):
         journal = self.open(limit_bytes=300)
         journal.claimed(command(), "me-1", 0.0)
         journal.ended("me-1", Result(CommandState.FAILED, None, None, reason="x" * 300))
-        self.assertEqual([record.result for record in self.open().unsettled()], [None])
+        self.assertEqual([record.result for record in self.open().left()], [None])
 
     def size(self) -> int:
         return sum(path.stat().st_size for path in self.folder.iterdir())
@@ -235,11 +234,11 @@ class JournalTests(SynchronousTestCase):
             journal.claimed(command(f"c{number}"), f"me-{number}", 0.0)
         (self.folder / "command-01").write_bytes(b"\0" * 200)
         again = self.open()
-        self.assertEqual([record.id for record in again.unsettled()], ["c0", "c2"])
+        self.assertEqual([record.id for record in again.left()], ["c0", "c2"])
         self.assertTrue((self.folder / "command-01.bad").exists())
         for number in range(3, 101):
             again.claimed(command(), f"me-{number}", 0.0)
-        self.assertEqual(len(self.open().unsettled()), 100)
+        self.assertEqual(len(self.open().left()), 100)
 
     def test_unreadable(self) -> None:
         """A file that can't be read is left alone, and so is what can't be set aside."""
@@ -256,7 +255,7 @@ class JournalTests(SynchronousTestCase):
         state = StateFolder(self.folder / "none", lasts=False, in_memory=True)
         journal = Journal(state)
         journal.claimed(command(), "me-1", 0.0)
-        self.assertEqual(len(Journal(state).unsettled()), 1)
+        self.assertEqual(len(Journal(state).left()), 1)
         journal.answered("me-1")
-        self.assertEqual(Journal(state).unsettled(), [])
+        self.assertEqual(Journal(state).left(), [])
         self.assertEqual(list(self.folder.iterdir()), [])

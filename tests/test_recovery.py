@@ -47,7 +47,7 @@ class RecoveryTests(CommandCase):
         self.assertEqual((state, ret[0]), (INTERRUPTED, None))
         self.assertEqual(self.started, [])
         self.assertEqual(self.commands.in_use(), set())
-        self.assertEqual(self.journal.unsettled(), [])
+        self.assertEqual(self.journal.left(), [])
         self.submit(row)
         self.assertEqual(self.started, [])
 
@@ -97,7 +97,7 @@ class RecoveryTests(CommandCase):
         document = dict(self.couch.documents["c"])
         self.crash()
         self.assertEqual(self.couch.documents["c"], document)
-        self.assertEqual(self.journal.unsettled(), [])
+        self.assertEqual(self.journal.left(), [])
 
     def test_document_is_merged(self) -> None:
         """What people wrote in between is kept, what is gone is dropped, and the database may come later."""
@@ -122,7 +122,7 @@ class RecoveryTests(CommandCase):
         self.assertEqual(self.answer("unclaimed")[0], INTERRUPTED)
         self.assertEqual(self.answer("theirs"), ("running", None))
         self.assertEqual(self.answer("other"), (None, None))
-        self.assertEqual(self.journal.unsettled(), [])
+        self.assertEqual(self.journal.left(), [])
         self.submit(rows[1])
         self.assertEqual((self.answer("other"), len(self.started)), (("running", None), 1))
 

@@ -53,13 +53,9 @@ class Journal:
         self.owner = self._read_owner() or self._make_owner(new_owner())
         """What all claims that are made here begin with: nobody else's do."""
 
-    def unsettled(self) -> Sequence[Record]:
-        """What a former daemon has started and not answered, in the order of the starts."""
-        return [record for record in self._in_order() if not record.settled]
-
-    def open_ended(self) -> Sequence[Record]:
-        """Those of which processes may be left that are to be ended."""
-        return [record for record in self._in_order() if record.open_ended]
+    def left(self) -> Sequence[Record]:
+        """What has not been answered, or of which processes may be left that were to end, in the order of starts."""
+        return [record for record in self._in_order() if record.open_ended or not record.settled]
 
     def settled(self) -> Sequence[Record]:
         """The last commands that were answered, in the order of their starts."""

@@ -6,14 +6,13 @@ import math
 import os
 import random as random_module
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from himbeerecouch.commands.answering import Claim, CommandCouch, CommandDocuments, Stored
 from himbeerecouch.commands.entry import Entry, Phase
@@ -23,8 +22,8 @@ from himbeerecouch.commands.memory import CommandMemory, newer
 from himbeerecouch.commands.orphans import end_orphans
 from himbeerecouch.commands.process import environment
 from himbeerecouch.commands.processes import MARK, birth_of
-from himbeerecouch.commands.record import Record
 from himbeerecouch.commands.task import Task
+from himbeerecouch.commands.work import Work
 from himbeerecouch.documents import printable
 from himbeerecouch.errors import HimbeerecouchError
 from himbeerecouch.model import Action, Command, CommandState, Json, Result
@@ -82,10 +81,11 @@ class Commands(Service):
         self._filling = False
         self._draining = False
         self._last: Deferred[None] | None = None
-        self._work: set[Deferred[None]] = set()
+        self._work = Work(reactor, "a command")
         self._tasks: set[Task] = set()
         self._answers = DeferredSemaphore(4)
         self._memory = CommandMemory()
+        self._left = journal.left()
         for record in journal.settled():
             self._memory.settle(record.id, record.rev, record.claim, -math.inf)
 
@@ -188,20 +188,9 @@ class Commands(Service):
                 self._busy += 1
                 # Claims may come back in any order: they are started in that of the feed.
                 entry.before, self._last = self._last, entry.started
-                self._spawn(self._carry_out(entry))
+                self._work.start(self._carry_out(entry))
         finally:
             self._filling = False
-
-    def _spawn(self, work: Coroutine[Deferred[Any], Any, None]) -> None:
-        going: Deferred[None] = Deferred.fromCoroutine(work)
-        self._work.add(going)
-
-        def done(result: Failure | None) -> None:
-            self._work.discard(going)
-            if isinstance(result, Failure) and not isinstance(result.value, CancelledError):
-                log.failure("a command broke down; this is a bug in himbeerecouch", failure=result)
-
-        going.addBoth(done)
 
     async def _carry_out(self, entry: Entry) -> None:
         try:
@@ -281,7 +270,7 @@ class Commands(Service):
             # There may be years of them, and the requests of what runs come first.
             await self._answers.run(self._answer, entry, entry.command.body, result)
 
-        self._spawn(answering())
+        self._work.start(answering())
 
     async def _answer(self, entry: Entry, body: Json | None, result: Result) -> None:
         entry.phase = Phase.STORING
@@ -316,18 +305,16 @@ class Commands(Service):
 
     def _take_up(self) -> None:
         """End what a former daemon has left running, and answer what it has not answered."""
-        left = []
-        for record in self._journal.unsettled():
-            if record.id not in self._hand:
-                entry = Entry(record.command(), record.claim, Phase.STORING, ours=True)
-                left.append((self._hand.setdefault(record.id, entry), record))
+        left, self._left = self._left, ()
+        taken = [(Entry(r.command(), r.claim, Phase.STORING, ours=True), r) for r in left if not r.settled]
+        self._hand.update({record.id: entry for entry, record in taken})
 
-        async def taking_up(running: Sequence[Record]) -> None:
+        async def taking_up() -> None:
             # The client is told of its server by whoever starts us, right after.
             await deferLater(self._reactor, 0, lambda: None)
             # Its answer shall not say that it has ended while it goes on.
-            await end_orphans(self._reactor, running)
-            for entry, record in left:
+            await end_orphans(self._reactor, [record for record in left if record.open_ended])
+            for entry, record in taken:
                 result = record.result or Result(
                     CommandState.INTERRUPTED,
                     None,
@@ -335,11 +322,10 @@ class Commands(Service):
                     reason=_NOT_KNOWN if record.birth is None else _KILLED,
                     started=record.started,
                 )
-                self._spawn(self._answer(entry, None, result))
+                self._work.start(self._answer(entry, None, result))
 
-        running = self._journal.open_ended()
-        if left or running:
-            self._spawn(taking_up(running))
+        if left:
+            self._work.start(taking_up())
 
     # --- its life -----------------------------------------------------------------------------------------------------
 
@@ -359,7 +345,7 @@ class Commands(Service):
         """
         self._draining = True
         self._put_back()
-        await self._wait(timeout_s, lambda: None)
+        await self._work.wait(timeout_s, self._gone(), lambda: None)
         if self._work or self._tasks:
             await self._stop()
 
@@ -371,7 +357,7 @@ class Commands(Service):
             entry.end(CommandState.INTERRUPTED, STOP_GRACE_S)
         for task in list(self._tasks):
             task.end(CommandState.INTERRUPTED, STOP_GRACE_S)
-        await self._wait(STOP_LIMIT_S, self._give_up)
+        await self._work.wait(STOP_LIMIT_S, self._gone(), self._give_up)
 
     def _put_back(self) -> None:
         """Forget what is not claimed: it stays in the database for the next start."""
@@ -379,28 +365,11 @@ class Commands(Service):
             if entry.phase in (Phase.QUEUED, Phase.WAITING):
                 self._forget(entry)
 
-    async def _wait(self, timeout_s: float, otherwise: Callable[[], None]) -> None:
-        """Wait until nothing is left in hand; after ``timeout_s`` do ``otherwise``, and wait no more."""
-        over: Deferred[None] = Deferred()
-
-        def finish() -> None:
-            if not over.called:
-                over.callback(None)
-
-        def give_up() -> None:
-            otherwise()
-            finish()
-
-        limit = self._reactor.callLater(timeout_s, give_up)
-        everything: Deferred[Any] = DeferredList([*self._work, *(task.gone for task in self._tasks)])
-        everything.addCallback(lambda _: finish())
-        await over
-        if limit.active():
-            limit.cancel()
+    def _gone(self) -> list[Deferred[None]]:
+        return [task.gone for task in self._tasks]
 
     def _give_up(self) -> None:
         for task in list(self._tasks):
             task.abandon()
-        for going in list(self._work):
-            going.cancel()
+        self._work.cancel()
         self._hand.clear()

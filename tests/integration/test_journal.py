@@ -34,7 +34,8 @@ TELLING = ("fsync", "rename", "vfork", "clone", "clone3", "sendto", "waitid")
 class Task:
     """A command of which every run leaves a line in ``runs``, and that goes on until it is let go."""
 
-    def __init__(self, folder: Path, id: str) -> None:
+    def __init__(self, test: TestCase, folder: Path, id: str) -> None:
+        test.addCleanup(self.let_go)
         self.id = id
         self._runs = folder / f"{id}.runs"
         self._go = folder / f"{id}.go"
@@ -112,7 +113,7 @@ def traced(daemon: Daemon, *options: str, output: str = os.devnull) -> Iterator[
 def rehearse(world: World, daemon: Daemon) -> list[Call]:
     """All system calls that one command takes, from the idle daemon to the stored answer."""
     output = world.folder / "calls"
-    task = Task(world.folder, "rehearsal")
+    task = Task(world.test, world.folder, "rehearsal")
     with traced(daemon, output=str(output)):
         world.save(task.id, type=f"{MAC_ID}_cmd", cmd=task.argv)
         until(task.pids, "a run of the rehearsal")
@@ -128,7 +129,7 @@ def rehearse(world: World, daemon: Daemon) -> list[Call]:
 
 def kill_at(world: World, daemon: Daemon, call: Call) -> tuple[Outcome, Daemon]:
     """Run one command, and kill the daemon as it makes this system call; with the daemon that runs then."""
-    task = Task(world.folder, f"{call.name}-{call.occurrence}-{time.monotonic_ns()}")
+    task = Task(world.test, world.folder, f"{call.name}-{call.occurrence}-{time.monotonic_ns()}")
     with traced(daemon, "-e", f"inject={call.name}:signal=SIGKILL:when={call.occurrence}"):
         world.save(task.id, type=f"{MAC_ID}_cmd", cmd=task.argv)
         ran_at = 0.0
@@ -197,7 +198,7 @@ class CrashTests(TestCase):
         """Commands that ran are interrupted, and nothing is left of them; what had been answered stays as it is."""
         self.world.command("before", "echo", "before")
         before = self.world.get("before")
-        tasks = [Task(self.world.folder, f"task{number}") for number in range(3)]
+        tasks = [Task(self, self.world.folder, f"task{number}") for number in range(3)]
         for task in tasks:
             self.save(task)
         for task in tasks:
@@ -215,7 +216,7 @@ class CrashTests(TestCase):
 
     def test_children_of_a_dead_leader(self) -> None:
         """What a killed daemon's command has left is ended, also where the command itself is gone by then."""
-        task = Task(self.world.folder, "child")
+        task = Task(self, self.world.folder, "child")
         self.world.save(task.id, type=f"{MAC_ID}_cmd", cmd=["sh", "-c", f"sh -c '{task.argv[2]}' & wait"])
         self.runs(task)
         leader = int(Path(f"/proc/{task.pids()[0]}/stat").read_text().rpartition(")")[2].split()[1])
@@ -228,7 +229,7 @@ class CrashTests(TestCase):
 
     def test_background_is_let_alone(self) -> None:
         """What a command that has ended left in the background outlives the daemon."""
-        left = Task(self.world.folder, "left")
+        left = Task(self, self.world.folder, "left")
         self.world.command("starts", "sh", "-c", f"sh -c '{left.argv[2]}' &")
         self.runs(left)
         self.daemon.kill()
@@ -255,7 +256,7 @@ class CrashTests(TestCase):
         """A result that the server was not there for is stored by the next daemon, however the one before ended."""
         for how in ("stop", "kill"):
             with self.subTest(how):
-                task = Task(self.world.folder, how)
+                task = Task(self, self.world.folder, how)
                 self.save(task)
                 self.runs(task)
                 self.stop_server()
