@@ -103,7 +103,8 @@ def traced(daemon: Daemon, *options: str, output: str = os.devnull) -> Iterator[
     argv = ["strace", "-p", str(daemon.pid), "-o", output, *options]
     with subprocess.Popen(argv, stderr=subprocess.PIPE) as strace:
         assert strace.stderr is not None
-        assert b"attached" in strace.stderr.readline()
+        said = strace.stderr.readline()
+        assert b"attached" in said, f"strace {options}: {said!r}"
         try:
             yield
         finally:
@@ -159,18 +160,16 @@ def kill_at(world: World, daemon: Daemon, call: Call) -> tuple[Outcome, Daemon]:
     return Outcome(call, killed, len(task.pids()), state, document["ret"], orphan), daemon
 
 
-def sweep(world: World, choose: Callable[[list[Call]], Iterable[Call]] = lambda calls: calls) -> list[Outcome]:
+def sweep(world: World, choose: Callable[[list[Call]], Iterable[Call]] = lambda calls: calls) -> Iterator[Outcome]:
     """Kill a daemon at every system call of a command, or at those that ``choose`` chooses.
 
     For the fault suite too: each outcome's ``wrong()`` says what must not be.
     """
     daemon = world.start(wait=FOLLOWS)
-    outcomes: list[Outcome] = []
     for call in choose(rehearse(world, daemon)):
         outcome, daemon = kill_at(world, daemon, call)
-        outcomes.append(outcome)
+        yield outcome
     daemon.stop()
-    return outcomes
 
 
 def telling(calls: Sequence[Call]) -> list[Call]:
@@ -327,7 +326,7 @@ class KillTests(TestCase):
         if not tracing():
             raise SkipTest("strace is not there, or may not trace")
         world = World(self)
-        outcomes = sweep(world, telling)
+        outcomes = list(sweep(world, telling))
         for o in outcomes:
             print(o)
         self.assertEqual([(outcome, wrong) for outcome in outcomes if (wrong := outcome.wrong())], [])
