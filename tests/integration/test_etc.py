@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -237,7 +238,7 @@ class InitScript(EtcCase):
 
 SUPERVISORD = """
 [unix_http_server]
-file={folder}/socket
+file={socket}
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 [supervisord]
@@ -247,7 +248,7 @@ pidfile={folder}/supervisord.pid
 childlogdir={folder}
 user=root
 [supervisorctl]
-serverurl=unix://{folder}/socket
+serverurl=unix://{socket}
 [include]
 files={folder}/snippet.conf
 """
@@ -274,7 +275,11 @@ class Supervisor(EtcCase):
         snippet = snippet.replace("/var/log/supervisor/himbeerecouch.log", str(self.log_file))
         (self.folder / "snippet.conf").write_text(snippet)
         self.config = self.folder / "supervisord.conf"
-        self.config.write_text(SUPERVISORD.format(folder=self.folder))
+        # Not in the test's folder: the address of a socket has at most 107 bytes, wherever the repository is.
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        self.socket = folder / "socket"
+        self.config.write_text(SUPERVISORD.format(folder=self.folder, socket=self.socket))
 
     def supervisorctl(self, *arguments: str) -> str:
         return subprocess.run(
@@ -294,7 +299,7 @@ class Supervisor(EtcCase):
             stdout=subprocess.DEVNULL,
         ) as supervisord:
             try:
-                self.wait_for("supervisord", (self.folder / "socket").exists)
+                self.wait_for("supervisord", self.socket.exists)
                 self.wait_for("RUNNING", lambda: "RUNNING" in self.supervisorctl("status"))
                 self.wait_for_line(self.log_file, "starting up")
                 first = int(self.supervisorctl("pid", "himbeerecouch"))
