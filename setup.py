@@ -16,6 +16,7 @@ setup(
     # twisted.plugins is a namespace that Twisted owns: only the one module is added to it, and never an __init__.py.
     packages=[
         "himbeerecouch",
+        "himbeerecouch.boot",
         "himbeerecouch.commands",
         "himbeerecouch.couch",
         "himbeerecouch.discovery",

@@ -81,6 +81,7 @@ def _program(document: Json, max_source_bytes: int) -> Program | None:
         offline=document.get("offline") is not False,
         restart=_restart(document),
         rollback=_rollback(document),
+        body=document,
     )
 
 

@@ -73,6 +73,8 @@ class Program:
     restart: Restart = Restart.ON_FAILURE
     rollback: bool = False
     """Gives way to the revision before it where it crashes again and again from its start."""
+    body: Json = field(factory=dict, eq=False, repr=False)
+    """The whole document, as it is kept on disk."""
 
 
 @frozen

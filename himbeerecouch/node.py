@@ -9,12 +9,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from himbeerecouch.boot.quarantine import Quarantine
+from himbeerecouch.boot.shelf import Shelf
 from himbeerecouch.catalogue import Catalogue, Gone, Refusal
 from himbeerecouch.commands.runner import Commands
 from himbeerecouch.couch.changes import Changes
 from himbeerecouch.couch.client import Couch
 from himbeerecouch.errors import ServerFileError
-from himbeerecouch.model import Command, GlobalModule, Row
+from himbeerecouch.model import Command, GlobalModule, Report, Row
 from himbeerecouch.plan import merge, plan
 from himbeerecouch.programs.host import Host
 
@@ -41,6 +43,8 @@ class Node(MultiService):
         host: Host,
         commands: Commands,
         catalogue: Catalogue,
+        shelf: Shelf,
+        quarantine: Quarantine,
         compile_error: Callable[[str, str], str | None],
         stale: bool = False,
         settled: Callable[[], None] = lambda: None,
@@ -52,6 +56,8 @@ class Node(MultiService):
         self._host = host
         self._commands = commands
         self._catalogue = catalogue
+        self._shelf = shelf
+        self._quarantine = quarantine
         self._compile_error = compile_error
         self._stale = stale
         self._settled = settled
@@ -59,7 +65,7 @@ class Node(MultiService):
         self._told: Mapping[str, str] = {}
         self._retry: IDelayedCall | None = None
         self._changes = changes(self)
-        for service in (host, commands):
+        for service in (shelf, quarantine, host, commands):
             service.setServiceParent(self)
 
     @property
@@ -67,10 +73,15 @@ class Node(MultiService):
         """The global modules that count now, by name.  Replaced as a whole, never changed: any thread may read it."""
         return self._global_modules
 
+    def reports(self) -> Sequence[Report]:
+        """How each program is doing, those included that are not started, in the order of their ids."""
+        return sorted((*self._host.reports(), *self._quarantine.reports()), key=lambda report: report.id)
+
     # --- its life -----------------------------------------------------------------------------------------------------
 
     def startService(self) -> None:
         super().startService()
+        self._restore()
         self._find_server()
 
     def stopService(self) -> Deferred[None]:
@@ -108,6 +119,16 @@ class Node(MultiService):
             self._couch.move(self._read_server_file())
         except ServerFileError:
             return
+
+    def _restore(self) -> None:
+        """Run what ran last: the feed will say what has changed since."""
+        for entry in self._shelf.load():
+            if entry.program is not None:
+                self._catalogue.programs[entry.program.id] = entry.program
+            if entry.exports is not None:
+                self._catalogue.exports[entry.exports.id] = entry.exports
+        self._merge()
+        self.reconcile()
 
     def _find_server(self) -> None:
         self._forget_retry()
@@ -153,18 +174,26 @@ class Node(MultiService):
                 self._commands.refuse(news.document, news.reason)
             elif isinstance(news, Gone):
                 self._commands.gone(news.id)
-        self._reconcile()
+        self._merge()
+        self._quarantine.learn(self._catalogue.programs, self._global_modules)
+        self.reconcile()
+        self._shelf.keep(self._catalogue.programs.values(), self._global_modules.values())
 
-    def _reconcile(self) -> None:
+    def _merge(self) -> None:
         merged = merge(self._catalogue.exports.values(), self._global_modules, self._compile_error)
         self._global_modules = merged.modules
         self._tell(merged.problems)
-        step = plan(self._catalogue.programs, self._host.in_hand(), self._global_modules)
+
+    def reconcile(self) -> None:
+        """Have that run which is wanted, and may run; called whenever either has changed."""
+        wanted = self._quarantine.allowed(self._catalogue.programs, self._global_modules)
+        step = plan(wanted, self._host.in_hand(), self._global_modules)
         for id in step.stop:
             self._host.stop(id)
         for program in self._catalogue.programs.values():
             # Saved without a change it runs on, but under its new revision: somebody may wait for just that one.
             self._host.saved(program)
+        self._quarantine.starting(step.start, self._global_modules)
         for program in step.start:
             self._host.start(program)
 

@@ -6,7 +6,9 @@ import errno
 import fcntl
 import os
 import re
+import stat
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from twisted.logger import Logger
@@ -124,6 +126,20 @@ class StateFolder:
         except OSError as error:
             raise StateError(str(self.path / name), f"can't be read: {error.strerror}") from error
 
+    @property
+    def writable(self) -> bool:
+        """Whether what is written outlives this process."""
+        return self._memory is None
+
+    def names(self) -> frozenset[str]:
+        """The names of all that can be read; none where the folder itself can't be."""
+        try:
+            found = frozenset(os.listdir(self.path))  # noqa: PTH208 - names are what is wanted
+        except OSError:
+            found = frozenset()
+        memory = self._memory or {}
+        return (found - memory.keys()) | {name for name, data in memory.items() if data is not None}
+
     def write(self, name: str, data: bytes, *, synced: bool = True) -> None:
         """Keep ``data`` as ``name``, on the disk when this returns; writes nothing where it is there already.
 
@@ -192,6 +208,30 @@ class StateFolder:
             os.fsync(folder_fd)
         finally:
             os.close(folder_fd)
+
+
+def until_boot(state: StateFolder, name: str, places: Sequence[Path] | None = None) -> StateFolder:
+    """``state`` where it outlives the daemon, else a folder that does so until the next boot, else ``state`` again.
+
+    ``places`` are the folders in the machine's memory to try; the one of a user that is not root is a last resort,
+    since anybody may make a folder there.
+    """
+    if state.writable:
+        return state
+    for place in places or (Path("/run/himbeerecouch"), Path(f"/dev/shm/himbeerecouch-{os.geteuid()}")):
+        path = place / name
+        try:
+            for folder in (place, path):
+                folder.mkdir(mode=0o700, exist_ok=True)
+                found = folder.lstat()
+                if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                    raise PermissionError(errno.EPERM, "it is another user's")
+            spare = StateFolder(path, lasts=False)
+            spare.write(LOCK, b"", sync=False)
+        except (OSError, StateError):
+            continue
+        return spare
+    return state
 
 
 def _hand_over(path: int | Path, like: Path) -> None:

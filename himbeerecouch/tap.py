@@ -19,6 +19,9 @@ from twisted.python import usage
 from himbeerecouch import daemon, notify
 from himbeerecouch.account import Account
 from himbeerecouch.actions import actions, rotate
+from himbeerecouch.boot import kept
+from himbeerecouch.boot.quarantine import Quarantine, boot_id
+from himbeerecouch.boot.shelf import Shelf
 from himbeerecouch.catalogue import Catalogue
 from himbeerecouch.commands.journal import Journal
 from himbeerecouch.commands.runner import Commands
@@ -36,7 +39,7 @@ from himbeerecouch.programs.host import Host
 from himbeerecouch.programs.loader import compile_error
 from himbeerecouch.programs.supervise import PROVEN_AFTER_S
 from himbeerecouch.server_file import ServerFile
-from himbeerecouch.store import DEFAULT_STATE_DIR, StateFolder
+from himbeerecouch.store import DEFAULT_STATE_DIR, StateFolder, until_boot
 
 STARTED = "started"
 """The state file that says that a first snapshot was dealt with once."""
@@ -246,6 +249,13 @@ def make_daemon(
         changed=lambda id: None,
         already_finished=handover.finished,
     )
+    shelf = Shelf(state, partial(kept.parse, mac_id=account.mac_id, max_source_bytes=config.max_source), clock=reactor)
+    quarantine = Quarantine(
+        until_boot(state, identity.folder),
+        clock=reactor,
+        boot=boot_id(),
+        released=lambda: node.reconcile(),  # noqa: PLW0108 - it is made further down
+    )
     node = Node(
         clock=reactor,
         read_server_file=ServerFile(config.server_file).read,
@@ -262,6 +272,8 @@ def make_daemon(
         host=host,
         commands=commands,
         catalogue=Catalogue(account.mac_id, config.max_source),
+        shelf=shelf,
+        quarantine=quarantine,
         compile_error=compile_error,
         stale=state.read(STARTED) is None and not handover.replaced,
         settled=partial(_remember_start, state),
@@ -279,6 +291,13 @@ def make_daemon(
         reactor=reactor,
         port=config.discovery_port,
     )
+
+    def close() -> None:
+        """All that is to outlive this image is on disk; the next one may take the folder."""
+        shelf.close()
+        quarantine.close()
+        state.close()
+
     whole = daemon.Daemon(
         reactor,
         name=str(state.path),
@@ -290,7 +309,7 @@ def make_daemon(
         arguments=config.arguments(),
         handover=handover,
         quit_timeout_s=config.quit_timeout,
-        close=state.close,
+        close=close,
     )
     for service in (node, discovery, enrolment, lights):
         service.setServiceParent(whole)

@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rfc3339",
     ),
     (
+        "boot.suspects",
         "commands.execution",
         "commands.record",
         "couch.answers",
@@ -34,7 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "plan",
         "programs.supervise",
     ),
-    ("catalogue", "commands.memory", "couch.snapshot", "programs.revisions"),
+    ("boot.kept", "catalogue", "commands.memory", "couch.snapshot", "programs.revisions"),
     ("couch.follower",),
     # The shell acts: first what touches one thing of the world each ...
     (
@@ -61,6 +62,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "account",
+        "boot.quarantine",
+        "boot.shelf",
         "commands.answering",
         "commands.journal",
         "commands.orphans",

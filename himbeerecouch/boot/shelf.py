@@ -1,0 +1,124 @@
+"""Last known good: what runs is on disk, so that the programs start at a boot before the server has answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.logger import Logger
+
+from himbeerecouch.boot.kept import Entry, entries, is_file_name, render
+from himbeerecouch.errors import StateError
+from himbeerecouch.model import GlobalModule, Program
+from himbeerecouch.store import StateFolder
+
+SETTLE_S = 1.0
+"""What changes again within this time is written once: a card wears out by being written."""
+RETRY_S = 300.0
+"""A disk that took nothing is tried again after this time."""
+
+log = Logger()
+
+
+class Shelf(Service):
+    """Keeps what runs in the state folder, one file a document, and writes one only when it changed.
+
+    All of it on the reactor thread, one file a turn.  ``parse`` is that of ``kept``, for this Pi.  Where the disk
+    refuses, all goes on, and the file is the old one still; that is logged once.
+    """
+
+    name = "shelf"
+
+    def __init__(self, state: StateFolder, parse: Callable[[bytes], Entry | None], *, clock: Any) -> None:
+        self._state = state
+        self._parse = parse
+        self._clock = clock
+        self._on_disk: dict[str, Entry | None] = {}
+        """By file name; None where a file is there that can't be read."""
+        self._wanted: dict[str, Entry] = {}
+        self._refused: set[str] = set()
+        """What the disk did not take in this round."""
+        self._failing = False
+        """The disk did not take all in the last round, and the next one is far off."""
+        self._timer: Any = None
+
+    def load(self) -> tuple[Entry, ...]:
+        """All that was kept; called once, before ``keep``.  What can't be understood is set aside."""
+        for name in sorted(filter(is_file_name, self._state.names())):
+            try:
+                self._load(name)
+            except StateError as error:
+                self._on_disk[name] = None
+                log.warn("{error}: what is in it waits for the server", error=error)
+        self._wanted = {name: entry for name, entry in self._on_disk.items() if entry is not None}
+        return tuple(self._wanted.values())
+
+    def _load(self, name: str) -> None:
+        data = self._state.read(name)
+        entry = None if data is None else self._parse(data)
+        if entry is None:
+            self._state.set_aside(name)
+        else:
+            self._on_disk[name] = entry
+
+    def keep(self, programs: Iterable[Program], global_modules: Iterable[GlobalModule]) -> None:
+        """Have this on disk soon, and nothing else.  Nothing is written where it is there already."""
+        if not (self.running and self._state.writable):
+            return
+        self._wanted = entries(programs, global_modules)
+        if self._timer is None and self._differing():
+            self._timer = self._clock.callLater(SETTLE_S, self._write_next)
+        elif self._timer is not None and self._failing and not self._refused:
+            self._timer.reset(SETTLE_S)  # what is new may be smaller, or there may be room again
+
+    def stopService(self) -> None:
+        """Write what is not written yet."""
+        super().stopService()
+        self.close()
+
+    def close(self) -> None:
+        """Write what is not written yet, now; nothing is under way when this returns.  Idempotent."""
+        if self._timer is None:
+            return
+        if self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        self._refused.clear()
+        while name := self._next():
+            self._put(name)
+
+    def _write_next(self) -> None:
+        """Write one file, and leave the next one to the next turn of the reactor: a card may be slow."""
+        self._timer = None
+        name = self._next()
+        if name is not None:
+            self._put(name)
+            self._timer = self._clock.callLater(0, self._write_next)
+            return
+        self._failing = bool(self._refused)
+        self._refused.clear()
+        if self._failing:
+            self._timer = self._clock.callLater(RETRY_S, self._write_next)
+
+    def _next(self) -> str | None:
+        return min(self._differing() - self._refused, default=None)
+
+    def _differing(self) -> set[str]:
+        wanted, on_disk = self._wanted, self._on_disk
+        same = {name for name in wanted.keys() & on_disk.keys() if wanted[name] == on_disk[name]}
+        return (wanted.keys() | on_disk.keys()) - same
+
+    def _put(self, name: str) -> None:
+        entry = self._wanted.get(name)
+        try:
+            if entry is None:
+                self._state.delete(name)
+                del self._on_disk[name]
+            else:
+                self._state.write(name, render(entry))
+                self._on_disk[name] = entry
+        except StateError as error:
+            if not (self._failing or self._refused):
+                log.warn("{error}. All goes on; after a boot it is the older revision that starts first", error=error)
+            self._refused.add(name)
