@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import re
 import stat
@@ -210,27 +211,26 @@ class StateFolder:
             os.close(folder_fd)
 
 
-def until_boot(state: StateFolder, name: str, places: Sequence[Path] | None = None) -> StateFolder:
-    """``state`` where it outlives the daemon, else a folder that does so until the next boot, else ``state`` again.
+IN_MEMORY = (Path("/run/himbeerecouch"), Path("/dev/shm"))  # noqa: S108 - only a folder of our own user is taken
 
-    ``places`` are the folders in the machine's memory to try; the one of a user that is not root is a last resort,
-    since anybody may make a folder there.
+
+def until_boot(state: StateFolder, places: Sequence[Path] = IN_MEMORY) -> StateFolder:
+    """``state`` where it outlives the daemon, else a folder of its own that lasts until the next boot, else ``state``.
+
+    ``places``, on file systems in memory, are tried in this order.
     """
     if state.writable:
         return state
-    for place in places or (Path("/run/himbeerecouch"), Path(f"/dev/shm/himbeerecouch-{os.geteuid()}")):
+    name = f"himbeerecouch-{os.geteuid()}-{hashlib.sha256(bytes(state.path)).hexdigest()[:16]}"
+    for place in places:
         path = place / name
         try:
-            for folder in (place, path):
-                folder.mkdir(mode=0o700, exist_ok=True)
-                found = folder.lstat()
-                if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-                    raise PermissionError(errno.EPERM, "it is another user's")
-            spare = StateFolder(path, lasts=False)
-            spare.write(LOCK, b"", sync=False)
-        except (OSError, StateError):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = path.lstat()
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and os.access(path, os.W_OK):
+                return StateFolder(path, lasts=False)
+        except OSError:
             continue
-        return spare
     return state
 
 

@@ -251,7 +251,7 @@ def make_daemon(
     )
     shelf = Shelf(state, partial(kept.parse, mac_id=account.mac_id, max_source_bytes=config.max_source), clock=reactor)
     quarantine = Quarantine(
-        until_boot(state, identity.folder),
+        until_boot(state),
         clock=reactor,
         boot=boot_id(),
         released=lambda: node.reconcile(),  # noqa: PLW0108 - it is made further down

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from twisted.application.service import Service
@@ -10,9 +10,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from himbeerecouch.boot.kept import Entry
 from himbeerecouch.catalogue import Catalogue
 from himbeerecouch.errors import ServerFileError
-from himbeerecouch.model import Command, Program, Row, Running
+from himbeerecouch.model import Command, Exports, GlobalModule, Program, ProgramState, Report, Row, Running
 from himbeerecouch.node import SERVER_FILE_RETRY_S, Node
 
 MAC = 7
@@ -43,6 +44,47 @@ class Host(Service):
 
     def restart_all(self) -> None:
         self.told.append("restart all")
+
+    def reports(self) -> list[Report]:
+        return [report(id, ProgramState.RUNNING) for id in self.programs]
+
+
+def report(id: str, state: ProgramState) -> Report:
+    return Report(id, id, "1-a", state, 0.0, 0, None)
+
+
+class Shelf(Service):
+    """Has what the test puts there; keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.kept: list[list[str]] = []
+
+    def load(self) -> list[Entry]:
+        return self.entries
+
+    def keep(self, programs: Iterable[Program], global_modules: Iterable[GlobalModule]) -> None:
+        self.kept.append(sorted([*(p.id for p in programs), *(m.name for m in global_modules)]))
+
+
+class Quarantine(Service):
+    """Holds back what the test says."""
+
+    def __init__(self) -> None:
+        self.held: set[str] = set()
+        self.told: list[str] = []
+
+    def allowed(self, programs: Mapping[str, Program], modules: Mapping[str, GlobalModule]) -> dict[str, Program]:
+        return {id: program for id, program in programs.items() if id not in self.held}
+
+    def starting(self, programs: Iterable[Program], modules: Mapping[str, GlobalModule]) -> None:
+        self.told.extend(f"starting {program.id}" for program in programs)
+
+    def learn(self, programs: Mapping[str, Program], modules: Mapping[str, GlobalModule]) -> None:
+        self.told.append(f"learn {' '.join(sorted([*programs, *modules]))}")
+
+    def reports(self) -> list[Report]:
+        return [report(id, ProgramState.QUARANTINED) for id in self.held]
 
 
 class Commands(Service):
@@ -107,6 +149,7 @@ class NodeTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.host, self.commands, self.changes, self.couch = Host(), Commands(), Changes(), Couch()
+        self.shelf, self.quarantine = Shelf(), Quarantine()
         self.url: str | ServerFileError = "http://server:5984"
         self.settled = 0
         self.node = self.make()
@@ -123,6 +166,8 @@ class NodeTests(SynchronousTestCase):
             host=cast(Any, self.host),
             commands=cast(Any, self.commands),
             catalogue=Catalogue(MAC, 1000),
+            shelf=cast(Any, self.shelf),
+            quarantine=cast(Any, self.quarantine),
             compile_error=lambda source, name: "line 1" if source == "!" else None,
             stale=stale,
             settled=settled,
@@ -152,6 +197,35 @@ class NodeTests(SynchronousTestCase):
         self.told()
         self.node.changed([program("a", "2-b")])
         self.assertEqual((self.told(), self.host.revs), ([], {"a": "2-b"}))
+
+    def test_last_known_good(self) -> None:
+        """What is on disk runs before the server has answered; the snapshot starts, stops and keeps what differs."""
+        before = Catalogue(MAC, 1000)
+        before.fold(program("a"))
+        before.fold(program("b"))
+        lib = Exports("lib", "1-a", {"g": "1"})
+        self.shelf.entries = [Entry(exports=lib), *(Entry(one) for one in before.programs.values())]
+        self.node.startService()
+        self.assertEqual((self.told(), self.shelf.kept), (["start a 1-a", "start b 1-a"], []))
+        self.assertEqual(self.node.global_modules["g"].source, "1")
+        self.host.asked = {"a": {"g": self.node.global_modules["g"].digest}}
+        self.assertLessEqual({"a", "b", "lib"}, self.node.ids_in_use())
+        self.node.snapshot([program("a"), program("c"), row("lib", type=8, global_modules={"g": "1"})])
+        self.assertEqual((self.told(), self.shelf.kept), (["stop b", "start c 1-a"], [["a", "c", "g"]]))
+
+    def test_quarantine(self) -> None:
+        """What is held back is not started, is reported, and starts once it is released; each start is told before."""
+        self.quarantine.held = {"b"}
+        self.node.snapshot([program("a"), program("b"), program("c")])
+        self.assertEqual(self.told(), ["start a 1-a", "start c 1-a"])
+        self.assertEqual(self.quarantine.told, ["learn a b c", "starting a", "starting c"])
+        self.assertEqual(
+            [(one.id, one.state.value) for one in self.node.reports()],
+            [("a", "running"), ("b", "quarantined"), ("c", "running")],
+        )
+        self.quarantine.held = set()
+        self.node.reconcile()
+        self.assertEqual(self.told(), ["start b 1-a"])
 
     def test_snapshot_is_all_there_is(self) -> None:
         """What vanished while nobody looked is stopped at the next snapshot; the last revision of a batch counts."""

@@ -16,7 +16,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from himbeerecouch.errors import StateError, StateLocked
-from himbeerecouch.store import StateFolder, file_system, lasting
+from himbeerecouch.store import StateFolder, file_system, lasting, until_boot
 
 MOUNTINFO = """\
 21 1 179:2 / / rw,noatime shared:1 - ext4 /dev/root rw
@@ -113,6 +113,42 @@ class StateFolderTests(SynchronousTestCase):
         before = (state.path / "a").stat()
         state.write("a", b"1")
         self.assertEqual((state.path / "a").stat().st_ino, before.st_ino)
+
+    def test_names(self) -> None:
+        """All that can be read has its name there, on the disk or in memory."""
+        state = self.open()
+        state.write("a", b"1")
+        state.write("b", b"1")
+        self.assertEqual(state.names(), {"lock", "a", "b"})
+        look = StateFolder.look(self.dir, "pi")
+        look.write("c", b"1")
+        look.write("a", b"2")
+        look.delete("b")
+        self.assertEqual((look.names(), look.writable, state.writable), ({"lock", "a", "c"}, False, True))
+        self.assertEqual(StateFolder.look(self.dir, "other").names(), frozenset())
+
+    def test_not_synced(self) -> None:
+        """What need not outlive a power cut does not wait for the disk, and is never torn all the same."""
+        state = self.open()
+        with patch.object(os, "fsync", side_effect=AssertionError("it waits")):
+            state.write("a", b"1", sync=False)
+        self.assertEqual((state.path / "a").read_bytes(), b"1")
+
+    def test_until_boot(self) -> None:
+        """Where the disk can't be written, a folder in memory outlives the daemon, and nobody else's is taken."""
+        state = self.open()
+        self.assertIs(until_boot(state), state)
+        look = StateFolder.look(self.dir, "pi")
+        good, foreign, file = (Path(self.mktemp()).absolute() for _ in range(3))
+        file.write_text("")
+        spare = until_boot(look, [file, good])
+        spare.write("a", b"1")
+        self.assertEqual(until_boot(look, [good]).read("a"), b"1")
+        self.assertIsNone(until_boot(StateFolder.look(self.dir, "other"), [good]).read("a"))
+        self.assertEqual((spare.lasts, spare.path.stat().st_mode & 0o777), (False, 0o700))
+        foreign.mkdir()
+        (foreign / spare.path.name).symlink_to(good)
+        self.assertIs(until_boot(look, [foreign]), look)
 
     def test_synced_before_renamed(self) -> None:
         """The data is on the disk before the name is, and the folder after it."""

@@ -75,7 +75,7 @@ def parse(data: bytes, mac_id: int, *, max_source_bytes: int) -> Entry | None:
             None if document is None else _program(document, mac_id, max_source_bytes),
             None if exports is None else Exports(exports["_id"], exports["rev"], dict(exports["modules"])),
         )
-    except (ValueError, TypeError, LookupError, RecursionError):  # by another version of this program
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):  # by another version of this program
         return None
 
 

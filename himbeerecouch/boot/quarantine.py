@@ -32,7 +32,7 @@ from himbeerecouch.store import StateFolder
 RECORD = "quarantine.json"
 MARK = "starting.json"
 FEED_WAIT_S = 30.0
-"""How long suspects wait for the feed, which may have them mended; where no server answers, no longer."""
+"""How long suspects wait for the feed, which may have them mended.  With one accused, the others don't wait."""
 
 _GUILTY = (
     "quarantined: again and again the daemon ended without warning while this program was starting. It runs again when "
@@ -101,7 +101,7 @@ class Quarantine(Service):
                 "by one now",
                 ends=self._record.ends,
             )
-            self._timer = self._clock.callLater(FEED_WAIT_S, self._begin_turns)
+            self._timer = self._clock.callLater(0 if self._record.accused else FEED_WAIT_S, self._begin_turns)
         else:
             self._timer = self._clock.callLater(PROVEN_AFTER_S, self._all_proven)
 

@@ -96,23 +96,20 @@ def judge(record: Record, mark: Mark | None, boot: str) -> Record:
         # The power was cut, or the whole machine hung: by turns, so that a mended document is read before it can hang
         # again; but a flickering mains is no program's fault.
         return evolve(ended, ends=min(ended.ends, max(record.ends, ENDS_IN_A_ROW - 1)))
-    if ended.ends < ENDS_IN_A_ROW:
-        return ended
-    if not mark.turn:
-        return _by_long_turns(ended, mark)
+    return ended if ended.ends < ENDS_IN_A_ROW else _search(ended, mark)
+
+
+def _search(ended: Record, mark: Mark) -> Record:
+    """Return what is known after an end that is one too many."""
     if len(mark.turn) > 1:  # a document was saved in somebody's turn
-        return evolve(ended, suspects={**suspects, **mark.turn})
-    if record.thorough:
+        return evolve(ended, suspects={**ended.suspects, **mark.turn})
+    if mark.turn and ended.thorough:
         # Those that had their turn before are innocent.
-        left = {id: print for id, print in suspects.items() if id not in mark.starting}
-        return evolve(ended, suspects=left, quarantined={**record.quarantined, **mark.turn})
-    accused = {**record.accused, **mark.turn}
-    if len(accused) > TRUSTED_ACCUSATIONS:
-        return _by_long_turns(ended, mark)
-    return evolve(ended, accused=accused, suspects={id: print for id, print in suspects.items() if id not in mark.turn})
-
-
-def _by_long_turns(ended: Record, mark: Mark) -> Record:
+        left = _without(ended.suspects, mark.starting)
+        return evolve(ended, suspects=left, quarantined={**ended.quarantined, **mark.turn})
+    accused = {**ended.accused, **mark.turn}
+    if mark.turn and len(accused) <= TRUSTED_ACCUSATIONS:
+        return evolve(ended, suspects=_without(ended.suspects, mark.turn), accused=accused)
     return evolve(ended, suspects={**ended.suspects, **mark.starting, **ended.accused}, accused={}, thorough=True)
 
 
@@ -138,6 +135,10 @@ def current(record: Record, programs: Fingerprints) -> Record:
 
 def _common(some: Fingerprints, others: Fingerprints) -> dict[str, str]:
     return {id: print for id, print in some.items() if others.get(id) == print}
+
+
+def _without(some: Fingerprints, others: Fingerprints) -> dict[str, str]:
+    return {id: print for id, print in some.items() if id not in others}
 
 
 def fingerprint(program: Program, global_modules: Mapping[str, GlobalModule]) -> str:
