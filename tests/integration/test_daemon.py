@@ -201,7 +201,7 @@ class EndingTests(SynchronousTestCase):
             daemon = self.world.start(wait=f"blink {number} runs")
             daemon.signal(number)
             self.assertEqual(daemon.wait(5), 0)
-            self.assertEqual(len(daemon.lines("quits")), 1)
+            self.assertEqual(len(daemon.lines(f"blink {number} quits")), 1)
 
     def test_waiting_for_an_absent_server(self) -> None:
         """It ends as quickly while it waits for a server that is not there."""
