@@ -127,13 +127,6 @@ class StateFolderTests(SynchronousTestCase):
         self.assertEqual((look.names(), look.writable, state.writable), ({"lock", "a", "c"}, False, True))
         self.assertEqual(StateFolder.look(self.dir, "other").names(), frozenset())
 
-    def test_not_synced(self) -> None:
-        """What need not outlive a power cut does not wait for the disk, and is never torn all the same."""
-        state = self.open()
-        with patch.object(os, "fsync", side_effect=AssertionError("it waits")):
-            state.write("a", b"1", sync=False)
-        self.assertEqual((state.path / "a").read_bytes(), b"1")
-
     def test_until_boot(self) -> None:
         """Where the disk can't be written, a folder in memory outlives the daemon, and nobody else's is taken."""
         state = self.open()

@@ -210,7 +210,7 @@ class Quarantine(Service):
     def _set_mark(self, mark: Mark) -> None:
         self._mark = mark
         # A process that ends leaves it behind all the same, and an edit does not wait for the disk.
-        self._write(MARK, render_mark(mark), sync=False)
+        self._write(MARK, render_mark(mark), synced=False)
 
     def _read(self, name: str, parse: Callable[[bytes], Any]) -> Any:
         try:
@@ -223,7 +223,7 @@ class Quarantine(Service):
             return None
         return value
 
-    def _write(self, name: str, data: bytes, *, sync: bool = True) -> None:
+    def _write(self, name: str, data: bytes, *, synced: bool = True) -> None:
         try:
             self._state.write(name, data, synced=synced)
         except StateError as error:
