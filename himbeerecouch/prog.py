@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from himbeerecouch.errors import HimbeerecouchError
@@ -16,31 +17,34 @@ STOP_TIMEOUT_S = 60.0
 """Longer than the daemon gives its programs and commands to quit."""
 
 
-def run(server_file: str) -> None:
+def run(server_file: str, *options: str) -> None:
     """Run the daemon in the foreground until SIGINT or SIGTERM; it logs to stdout.
 
-    Called in the main thread, once in a process, as a supervisor does.  Raises SystemExit where it can't start.
+    ``options`` are further ones of ``twistd himbeerecouch``, such as ``"--database=lab"``.  Called in the main thread,
+    once in a process, as a supervisor does.  Raises SystemExit where it can't start.
     """
     from twisted.scripts import twistd
 
-    options = twistd.ServerOptions()  # type: ignore[attr-defined]  # imported there under either platform
-    options.parseOptions(["--nodaemon", "--pidfile=", "--logfile=-", "himbeerecouch", f"--server-file={server_file}"])
-    twistd.runApp(options)
+    command = twistd.ServerOptions()  # type: ignore[attr-defined]  # imported there under either platform
+    ours = ["himbeerecouch", f"--server-file={server_file}", *options]
+    command.parseOptions(["--nodaemon", "--pidfile=", "--logfile=-", *ours])
+    twistd.runApp(command)
 
 
-def run_daemon(action: str, server_file: str = "/etc/rspby/server", path: str = "/var/rspby") -> None:
+def run_daemon(action: str, server_file: str = "/etc/rspby/server", path: str = "/var/rspby", *options: str) -> None:
     """Start, stop, restart or reload the daemon in the background; its pid file and log are in the folder ``path``.
 
-    Blocks until that is done.  Raises HimbeerecouchError where it can't be, ValueError for another action.
+    ``options`` are further ones of ``twistd himbeerecouch``, for a daemon that is started.  Blocks until that is done.
+    Raises HimbeerecouchError where it can't be, ValueError for another action.
     """
     pid_file = Path(path).absolute() / "himbeerecouch.pid"
     if action == "start":
-        _start(server_file, pid_file)
+        _start(server_file, pid_file, options)
     elif action == "stop":
         _stop(pid_file)
     elif action == "restart":
         _stop(pid_file)
-        _start(server_file, pid_file)
+        _start(server_file, pid_file, options)
     elif action == "reload":
         pid = _pid(pid_file)
         if pid is None:
@@ -50,7 +54,7 @@ def run_daemon(action: str, server_file: str = "/etc/rspby/server", path: str = 
         raise ValueError(f"{action!r} is none of start, stop, restart, reload")
 
 
-def _start(server_file: str, pid_file: Path) -> None:
+def _start(server_file: str, pid_file: Path, options: Sequence[str]) -> None:
     pid = _pid(pid_file)
     if pid is not None:
         raise HimbeerecouchError(f"the daemon runs already, with the pid {pid}")
@@ -70,6 +74,7 @@ def _start(server_file: str, pid_file: Path) -> None:
             f"--logfile={logfile}",
             "himbeerecouch",
             f"--server-file={Path(server_file).absolute()}",
+            *options,
         ],
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -44,8 +44,9 @@ class ProgTests(SynchronousTestCase):
         """``run`` is twistd in the foreground without a pid file, that logs to stdout."""
         ran: list[Any] = []
         self.patch(twistd, "runApp", ran.append)
-        prog.run("/some/where")
+        prog.run("/some/where", "--database=lab")
         self.assertEqual(ran[0].subOptions["server-file"], "/some/where")
+        self.assertEqual(ran[0].subOptions["database"], "lab")
         said = {name: ran[0][name] for name in ("nodaemon", "pidfile", "logfile")}
         self.assertEqual(said, {"nodaemon": 1, "pidfile": "", "logfile": "-"})
 

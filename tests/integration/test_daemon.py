@@ -6,10 +6,12 @@ import json
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from himbeerecouch import prog
 from himbeerecouch.offspring import orphans
 from tests.integration.world import MAC_ID, PATH, TWISTD, Daemon, World, until
 
@@ -373,3 +375,26 @@ class ProgTests(SynchronousTestCase):
         self.addCleanup(daemon.kill)
         daemon.wait_for("none")
         self.assertEqual(daemon.stop(5), 0)
+
+    def test_run_daemon(self) -> None:
+        """``run_daemon`` starts it in the background, reloads, restarts and stops it."""
+        world = World(self)
+        world.program("blink", LOOP.format("blink"))
+        path = str(world.folder / "var")
+        options = [*world.arguments()[2:], f"--password-file={world.password_file}"]
+
+        def do(action: str) -> None:
+            prog.run_daemon(action, str(world.server_file), path, *options)
+
+        log = world.folder / "var" / "himbeerecouch.log"
+        self.addCleanup(do, "stop")
+        for action, runs in (("start", 1), ("reload", 2), ("restart", 3)):
+            do(action)
+            until(partial(self.has_run, log, runs), action)
+        do("stop")
+        self.assertEqual(log.read_text().count("blink quits"), 3)
+        self.assertEqual([path.name for path in log.parent.iterdir()], ["himbeerecouch.log"])
+
+    def has_run(self, log: Path, times: int) -> bool:
+        """Whether the program has begun so often."""
+        return log.exists() and log.read_text().count("blink runs") == times
