@@ -82,6 +82,7 @@ class JournalTests(SynchronousTestCase):
         """At every step, the next daemon knows how far it has come."""
         journal = self.open()
         journal.claimed(command(), "me-1", 12.5)
+        self.assertEqual([self.open().knows(claim) for claim in ("me-1", "me-2")], [True, False])
         (left,) = self.open().left()
         self.assertEqual((left.id, left.claim, left.started, left.birth), ("c", "me-1", 12.5, None))
         journal.started("me-1", BIRTH)

@@ -61,6 +61,10 @@ class Journal:
         """The last commands that were answered, in the order of their starts."""
         return [record for record in self._in_order() if record.settled]
 
+    def knows(self, claim: str) -> bool:
+        """Whether the command with this claim is one of those."""
+        return self._find(claim) is not None
+
     # --- the way of one command ---------------------------------------------------------------------------------------
 
     def claimed(self, command: Command, claim: str, started: float) -> None:

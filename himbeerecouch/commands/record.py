@@ -65,7 +65,7 @@ class Record:
         )
 
 
-def record_of(number: int, command: Command, claim: str, started: float) -> Record:
+def record_of(number: int, command: Command, claim: str, started: float | None) -> Record:
     """The record of a command that has been claimed and is about to be started."""
     task = {name: command.body[name] for name in _TASK if name in command.body}
     return Record(number, command.id, command.rev, claim, task, started)

@@ -22,6 +22,7 @@ from himbeerecouch.commands.memory import CommandMemory, newer
 from himbeerecouch.commands.orphans import end_orphans
 from himbeerecouch.commands.process import environment
 from himbeerecouch.commands.processes import MARK, birth_of
+from himbeerecouch.commands.record import record_of
 from himbeerecouch.commands.task import Task
 from himbeerecouch.commands.work import Work
 from himbeerecouch.documents import printable
@@ -103,8 +104,10 @@ class Commands(Service):
         if self._draining or self._memory.is_echo(command, self._reactor.seconds()) or self._memory.is_foreign(command):
             return
         entry = self._take(command)
-        if command.claimed or self._memory.was_run(command):
-            self._answer_only(entry, CommandState.INTERRUPTED, self._why_interrupted(command))
+        if self._memory.was_run(command):
+            self._answer_only(entry, CommandState.INTERRUPTED, _RUN_BEFORE)
+        elif command.claimed:
+            self._interrupt(entry)
         elif stale and command.expires is None:
             reason = "expired: it was there before this Raspberry Pi was started for the first time"
             self._answer_only(entry, CommandState.EXPIRED, reason)
@@ -215,7 +218,7 @@ class Commands(Service):
         claim, body = await self._documents.claim(command, entry.claim)
         if claim is Claim.FORMER:
             entry.claim, entry.ours = claim_of(body) or entry.claim, True
-            return body, self._not_run(CommandState.INTERRUPTED, self._why_interrupted(command))
+            return body, self._not_run(CommandState.INTERRUPTED, _NOT_KNOWN)
         if claim is not Claim.OURS:
             entry.phase = Phase.WAITING if claim is Claim.EDITED and self.running else Phase.STORING
             if claim is Claim.FOREIGN:
@@ -300,8 +303,19 @@ class Commands(Service):
 
     # --- what a former daemon has left --------------------------------------------------------------------------------
 
-    def _why_interrupted(self, command: Command) -> str:
-        return _RUN_BEFORE if self._memory.was_run(command) else _NOT_KNOWN
+    def _interrupt(self, entry: Entry) -> None:
+        """Answer what somebody has claimed of whom nothing is known here."""
+        entry.phase = Phase.STORING
+        claim = claim_of(entry.command.body)
+
+        async def interrupting() -> None:
+            # Without a journal that lasts, its processes are known by nothing but the claim in the document.  One that
+            # is known here is a copy of a document that runs, or did.
+            if claim is not None and not self._journal.knows(claim):
+                await end_orphans(self._reactor, [record_of(0, entry.command, claim, None)])
+            self._answer_only(entry, CommandState.INTERRUPTED, _NOT_KNOWN)
+
+        self._work.start(interrupting())
 
     def _take_up(self) -> None:
         """End what a former daemon has left running, and answer what it has not answered."""

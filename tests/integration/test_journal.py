@@ -141,7 +141,9 @@ def kill_at(world: World, daemon: Daemon, call: Call) -> tuple[Outcome, Daemon]:
             elif ran_at and time.monotonic() > ran_at + 0.3:
                 task.let_go()
             time.sleep(0.01)
-        killed = daemon.process.poll() is not None
+    # It may have been killed after the answer, just before it was let go.
+    time.sleep(0.05)
+    killed = daemon.process.poll() is not None
     if killed:
         daemon = world.start(wait=FOLLOWS)
     since = time.monotonic()
@@ -225,6 +227,22 @@ class CrashTests(TestCase):
         self.assertTrue(task.lives())
         self.start_again()
         until(lambda: not task.lives(), "the end of the child", ORPHAN_S)
+
+    def test_without_a_journal(self) -> None:
+        """Where nothing is left of the state folder, the claim in the document is enough to end what runs."""
+        task, copied = Task(self, self.world.folder, "task"), Task(self, self.world.folder, "copied")
+        for one in (task, copied):
+            self.save(one)
+            self.runs(one)
+        self.world.save("copy", **{k: v for k, v in self.world.get("copied").items() if not k.startswith("_")})
+        self.assertEqual(self.world.answered("copy")["execution"]["state"], "interrupted")
+        copied.let_go()
+        self.assertEqual(self.world.answered("copied")["ret"], ["out\n", ""])
+        self.daemon.kill()
+        shutil.rmtree(self.world.state_dir)
+        self.start_again()
+        self.assertEqual(self.world.answered("task")["execution"]["state"], "interrupted")
+        self.assertFalse(task.lives())
 
     def test_background_is_let_alone(self) -> None:
         """What a command that has ended left in the background outlives the daemon."""
