@@ -345,8 +345,6 @@ class KillTests(TestCase):
             raise SkipTest("strace is not there, or may not trace")
         world = World(self)
         outcomes = list(sweep(world, telling))
-        for o in outcomes:
-            print(o)
         self.assertEqual([(outcome, wrong) for outcome in outcomes if (wrong := outcome.wrong())], [])
         # Otherwise nothing was shown: it is killed before it starts the command, while it runs, and after it.
         self.assertGreater(sum(outcome.killed for outcome in outcomes), len(outcomes) // 2)
