@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from himbeerecouch.boot.kept import Entry
 from himbeerecouch.boot.quarantine import Quarantine
 from himbeerecouch.boot.shelf import Shelf
 from himbeerecouch.catalogue import Catalogue, Gone, Refusal
@@ -30,7 +31,8 @@ class Node(MultiService):
 
     ``read_server_file`` returns the URL of the server or raises ServerFileError; ``changes`` makes the follower, given
     this node as its listener.  ``stale`` says that commands which stand in the first snapshot are too old to be run;
-    then ``settled`` is called once that snapshot has been dealt with.  All of it in the reactor's thread.
+    then ``settled`` is called once that snapshot has been dealt with.  ``restored`` is what runs until there is one.
+    All of it in the reactor's thread.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Node(MultiService):
         commands: Commands,
         catalogue: Catalogue,
         shelf: Shelf,
+        restored: Sequence[Entry],
         quarantine: Quarantine,
         compile_error: Callable[[str, str], str | None],
         stale: bool = False,
@@ -57,6 +60,7 @@ class Node(MultiService):
         self._commands = commands
         self._catalogue = catalogue
         self._shelf = shelf
+        self._restored = restored
         self._quarantine = quarantine
         self._compile_error = compile_error
         self._stale = stale
@@ -122,7 +126,7 @@ class Node(MultiService):
 
     def _restore(self) -> None:
         """Run what ran last: the feed will say what has changed since."""
-        for entry in self._shelf.load():
+        for entry in self._restored:
             if entry.program is not None:
                 self._catalogue.programs[entry.program.id] = entry.program
             if entry.exports is not None:
@@ -143,6 +147,12 @@ class Node(MultiService):
             self._changes.setServiceParent(self)
         else:
             self._changes.resync()
+
+    def program_changed(self, id: str) -> None:
+        """A program is in another state: it may have become one to go back to."""
+        good = self._host.before(id)
+        if good is not None:
+            self._shelf.keep_good(good)
 
     # --- the feed's listener ------------------------------------------------------------------------------------------
 
@@ -177,7 +187,7 @@ class Node(MultiService):
         self._merge()
         self._quarantine.learn(self._catalogue.programs, self._global_modules)
         self.reconcile()
-        self._shelf.keep(self._catalogue.programs.values(), self._global_modules.values())
+        self._shelf.keep(self._catalogue.programs.values(), self._global_modules.values(), self._host.before)
 
     def _merge(self) -> None:
         merged = merge(self._catalogue.exports.values(), self._global_modules, self._compile_error)

@@ -240,16 +240,18 @@ def make_daemon(
         ),
         journal=Journal(state),
     )
+    shelf = Shelf(state, partial(kept.parse, mac_id=account.mac_id, max_source_bytes=config.max_source), clock=reactor)
+    restored = shelf.load()
     host = Host(
         reactor,
         global_modules=lambda: node.global_modules,
         quit_timeout_s=config.quit_timeout,
         proven_after_s=proven_after_s,
         replace=lambda reason: whole.replace(reason),  # noqa: PLW0108 - it is made further down
-        changed=lambda id: None,
+        changed=lambda id: node.program_changed(id),  # noqa: PLW0108 - it is made further down
         already_finished=handover.finished,
+        before={entry.good.id: entry.good for entry in restored if entry.good is not None},
     )
-    shelf = Shelf(state, partial(kept.parse, mac_id=account.mac_id, max_source_bytes=config.max_source), clock=reactor)
     quarantine = Quarantine(
         until_boot(state),
         clock=reactor,
@@ -273,6 +275,7 @@ def make_daemon(
         commands=commands,
         catalogue=Catalogue(account.mac_id, config.max_source),
         shelf=shelf,
+        restored=restored,
         quarantine=quarantine,
         compile_error=compile_error,
         stale=state.read(STARTED) is None and not handover.replaced,

@@ -41,7 +41,7 @@ class KeptTests(SynchronousTestCase):
         both, plain, waits = program(_id="both"), program(_id="plain"), program(_id="waits", offline=False)
         modules = [module("g", "both"), module("h", "lib"), module("i", "lib", "z")]
         self.assertEqual(
-            entries([both, plain, waits], modules),
+            entries([both, plain, waits], modules, lambda id: None),
             {
                 file_name("both"): Entry(both, Exports("both", "2-b", {"g": "y"})),
                 file_name("plain"): Entry(plain),
@@ -58,6 +58,8 @@ class KeptTests(SynchronousTestCase):
             ),
             "surrogate": Entry(program(note="\ud800")),
             "exports": Entry(None, Exports("lib", "1-a", {"g": "y"})),
+            "good": Entry(program(rollback=True), good=program(code="old")),
+            "good itself": Entry(program(rollback=True), good=program(rollback=True)),
             "both": Entry(program(), Exports("p", "1-a", {"g": "y"})),
         }.items():
             with self.subTest(name=name):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 from twisted.application.service import Service
@@ -45,6 +45,9 @@ class Host(Service):
     def restart_all(self) -> None:
         self.told.append("restart all")
 
+    def before(self, id: str) -> Program | None:
+        return self.programs.get(id)
+
     def reports(self) -> list[Report]:
         return [report(id, ProgramState.RUNNING) for id in self.programs]
 
@@ -54,17 +57,22 @@ def report(id: str, state: ProgramState) -> Report:
 
 
 class Shelf(Service):
-    """Has what the test puts there; keeps what it was told."""
+    """Keeps what it was told."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
         self.kept: list[list[str]] = []
+        self.good: list[Program] = []
 
-    def load(self) -> list[Entry]:
-        return self.entries
-
-    def keep(self, programs: Iterable[Program], global_modules: Iterable[GlobalModule]) -> None:
+    def keep(
+        self,
+        programs: Iterable[Program],
+        global_modules: Iterable[GlobalModule],
+        good: Callable[[str], Program | None],
+    ) -> None:
         self.kept.append(sorted([*(p.id for p in programs), *(m.name for m in global_modules)]))
+
+    def keep_good(self, good: Program) -> None:
+        self.good.append(good)
 
 
 class Quarantine(Service):
@@ -150,6 +158,7 @@ class NodeTests(SynchronousTestCase):
         self.clock = Clock()
         self.host, self.commands, self.changes, self.couch = Host(), Commands(), Changes(), Couch()
         self.shelf, self.quarantine = Shelf(), Quarantine()
+        self.restored: list[Entry] = []
         self.url: str | ServerFileError = "http://server:5984"
         self.settled = 0
         self.node = self.make()
@@ -167,6 +176,7 @@ class NodeTests(SynchronousTestCase):
             commands=cast(Any, self.commands),
             catalogue=Catalogue(MAC, 1000),
             shelf=cast(Any, self.shelf),
+            restored=self.restored,
             quarantine=cast(Any, self.quarantine),
             compile_error=lambda source, name: "line 1" if source == "!" else None,
             stale=stale,
@@ -204,7 +214,7 @@ class NodeTests(SynchronousTestCase):
         before.fold(program("a"))
         before.fold(program("b"))
         lib = Exports("lib", "1-a", {"g": "1"})
-        self.shelf.entries = [Entry(exports=lib), *(Entry(one) for one in before.programs.values())]
+        self.restored += [Entry(exports=lib), *(Entry(one) for one in before.programs.values())]
         self.node.startService()
         self.assertEqual((self.told(), self.shelf.kept), (["start a 1-a", "start b 1-a"], []))
         self.assertEqual(self.node.global_modules["g"].source, "1")
@@ -212,6 +222,13 @@ class NodeTests(SynchronousTestCase):
         self.assertLessEqual({"a", "b", "lib"}, self.node.ids_in_use())
         self.node.snapshot([program("a"), program("c"), row("lib", type=8, global_modules={"g": "1"})])
         self.assertEqual((self.told(), self.shelf.kept), (["stop b", "start c 1-a"], [["a", "c", "g"]]))
+
+    def test_good_revision(self) -> None:
+        """What has become a revision to go back to is kept as that."""
+        self.node.snapshot([program("a")])
+        for id in ("a", "b"):
+            self.node.program_changed(id)
+        self.assertEqual([one.id for one in self.shelf.good], ["a"])
 
     def test_quarantine(self) -> None:
         """What is held back is not started, is reported, and starts once it is released; each start is told before."""

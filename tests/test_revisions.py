@@ -82,9 +82,10 @@ class Beginning(SynchronousTestCase):
                 self.assertEqual(begun(revisions, program, global_modules), expected)
 
     def test_reserve(self) -> None:
-        """What another process has to know is the revision before, also while it runs in place of the document's."""
+        """What another process has to know is the last revision that ran for a minute, be it the document's or not."""
         table = {
-            Revisions(A, A, proven=True): (False, None),
+            Revisions(A, A): (False, None),
+            Revisions(A, A, proven=True): (False, A),
             Revisions(B, B, before=A): (False, A),
             BACK_TO_A: (True, A),
         }

@@ -69,10 +69,10 @@ class ShelfTests(SynchronousTestCase):
         """What was kept is there for the next daemon, and what is no longer wanted is gone."""
         shelf, nothing = self.shelf()
         lib = GlobalModule("g", "1", "lib", "1-a", "digest")
-        shelf.keep([program("a"), program("b")], [lib])
+        shelf.keep([program("a"), program("b")], [lib], _none)
         self.settle()
         self.assertEqual((nothing, len(self.files())), ((), 3))
-        shelf.keep([program("a", "y")], [])
+        shelf.keep([program("a", "y")], [], _none)
         self.settle()
         self.assertEqual(self.files(), [file_name("a")])
         self.assertEqual(self.reopened(shelf), (Entry(program("a", "y")),))
@@ -81,12 +81,12 @@ class ShelfTests(SynchronousTestCase):
         """Of many edits within a second the last is written; what is there already is not written again."""
         shelf, _ = self.shelf()
         for number in range(100):
-            shelf.keep([program("a", f"x = {number}")], [])
+            shelf.keep([program("a", f"x = {number}")], [], _none)
             self.clock.advance(SETTLE_S / 100)
         self.settle()
         path = self.dir / "pi" / file_name("a")
         before = path.stat()
-        shelf.keep([program("a", "x = 99")], [])
+        shelf.keep([program("a", "x = 99")], [], _none)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertIn(b"x = 99", path.read_bytes())
         self.assertEqual(path.stat().st_ino, before.st_ino)
@@ -96,7 +96,7 @@ class ShelfTests(SynchronousTestCase):
     def test_one_a_turn(self) -> None:
         """The reactor has its turn after each file: a card may be slow."""
         shelf, _ = self.shelf()
-        shelf.keep([program(f"p{n}") for n in range(5)], [])
+        shelf.keep([program(f"p{n}") for n in range(5)], [], _none)
         counts = []
         call_later = self.clock.callLater
 
@@ -108,20 +108,37 @@ class ShelfTests(SynchronousTestCase):
         self.settle()
         self.assertEqual((counts, self.clock.getDelayedCalls()), ([(0, n) for n in (1, 2, 3, 4, 5)], []))
 
+    def test_good(self) -> None:
+        """The revision to go back to is kept where the document asks for that, and only then."""
+        shelf, _ = self.shelf()
+        old, new, plain = program("a", "old"), program("a", "new", rollback=True), program("b")
+        shelf.keep([new, plain], [], {"a": old, "b": plain}.get)
+        self.settle()
+        self.assertEqual(set(self.reopened(shelf)), {Entry(new, good=old), Entry(plain)})
+        shelf, _ = self.shelf(shelf._state)
+        for good in (new, program("gone")):
+            shelf.keep_good(good)
+        shelf.keep_good(plain)
+        self.settle()
+        shelf.stopService()
+        shelf.keep_good(old)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(set(self.shelf(shelf._state)[1]), {Entry(new, good=new), Entry(plain)})
+
     def test_close(self) -> None:
         """What is not written yet is written at the end; after it nothing is taken any more."""
         shelf, _ = self.shelf()
-        shelf.keep([program("a"), program("b")], [])
+        shelf.keep([program("a"), program("b")], [], _none)
         shelf.stopService()
         self.assertEqual(len(self.files()), 2)
-        shelf.keep([], [])
+        shelf.keep([], [], _none)
         shelf.close()
         self.assertEqual((len(self.files()), self.clock.getDelayedCalls()), (2, []))
 
     def test_garbage(self) -> None:
         """What can't be understood is set aside, what can't be read is left; all else goes on, and both are mended."""
         shelf, _ = self.shelf()
-        shelf.keep([program("a"), program("b"), program("c"), program("d")], [])
+        shelf.keep([program("a"), program("b"), program("c"), program("d")], [], _none)
         shelf.stopService()
         shelf._state.close()
         (self.dir / "pi" / file_name("b")).write_bytes(b"\0" * 100)
@@ -135,7 +152,7 @@ class ShelfTests(SynchronousTestCase):
         for id in ("c", "d"):
             (self.dir / "pi" / file_name(id)).rmdir()
         (self.dir / "pi" / file_name("d")).write_bytes(b"what is not wanted any more")
-        shelf.keep([program("a"), program("b"), program("c")], [])
+        shelf.keep([program("a"), program("b"), program("c")], [], _none)
         self.settle()
         self.assertEqual(self.files(), sorted([*(file_name(id) for id in "abc"), f"{file_name('b')}.bad"]))
         self.assertEqual(len(self.reopened(shelf)), 3)
@@ -150,16 +167,16 @@ class ShelfTests(SynchronousTestCase):
             raise SkipTest("needs root, to mount a small file system")
         self.addCleanup(subprocess.run, ["umount", "-l", str(self.dir)], check=True)
         shelf, _ = self.shelf()
-        shelf.keep([program("a"), program("b")], [])
+        shelf.keep([program("a"), program("b")], [], _none)
         self.settle()
         large = "#" * 400_000
-        shelf.keep([program("a", large), program("b", "small"), program("c", large)], [])
+        shelf.keep([program("a", large), program("b", "small"), program("c", large)], [], _none)
         self.settle()
         self.clock.advance(RETRY_S)
         self.settle()
         self.assertEqual((self.files(), len(self.warnings)), (sorted(map(file_name, "ab")), 1))
         self.assertIn("No space left", str(self.warnings[0]["error"]))
-        shelf.keep([program("a", "new"), program("b", "small")], [])
+        shelf.keep([program("a", "new"), program("b", "small")], [], _none)
         self.settle()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(
@@ -170,7 +187,7 @@ class ShelfTests(SynchronousTestCase):
         """Where nothing can be written any more, nothing else happens, and an end does not wait."""
         shelf, _ = self.shelf()
         self.patch(os, "open", _refuse)
-        shelf.keep([program("a")], [])
+        shelf.keep([program("a")], [], _none)
         self.settle()
         self.clock.advance(RETRY_S)
         self.settle()
@@ -180,12 +197,16 @@ class ShelfTests(SynchronousTestCase):
     def test_read_only(self) -> None:
         """On a read-only disk what is there runs, and nothing is tried."""
         shelf, _ = self.shelf()
-        shelf.keep([program("a")], [])
+        shelf.keep([program("a")], [], _none)
         shelf.stopService()
         shelf, entries = self.shelf(StateFolder.look(self.dir, "pi"))
         self.assertEqual(entries, (Entry(program("a")),))
-        shelf.keep([program("b")], [])
+        shelf.keep([program("b")], [], _none)
         self.assertEqual((self.clock.getDelayedCalls(), self.warnings), ([], []))
+
+
+def _none(id: str) -> None:
+    """Nothing is known to have run for long."""
 
 
 def _refuse(*arguments: object) -> int:

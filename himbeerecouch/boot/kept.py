@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from himbeerecouch import documents
 from himbeerecouch.errors import DocumentError
@@ -23,6 +23,8 @@ class Entry:
     program: Program | None = None
     exports: Exports | None = None
     """The global modules as they counted, which are not those of the document where these do not compile."""
+    good: Program | None = None
+    """Where the program may be rolled back: the last revision known to have run for long, perhaps the same."""
 
 
 def file_name(id: str) -> str:
@@ -35,13 +37,26 @@ def is_file_name(name: str) -> bool:
     return name.startswith(PREFIX) and name.endswith(SUFFIX)
 
 
-def entries(programs: Iterable[Program], global_modules: Iterable[GlobalModule]) -> dict[str, Entry]:
-    """All that is to be kept, by file name.  Not what has to wait for the server anyway."""
+def entries(
+    programs: Iterable[Program], global_modules: Iterable[GlobalModule], good: Callable[[str], Program | None]
+) -> dict[str, Entry]:
+    """All that is to be kept, by file name; ``good`` tells of an id the last revision known to have run for long.
+
+    Not what has to wait for the server anyway.
+    """
     exported: dict[str, list[GlobalModule]] = {}
     for module in global_modules:
         exported.setdefault(module.document_id, []).append(module)
     kept = {program.id: program for program in programs if program.offline}
-    return {file_name(id): Entry(kept.get(id), _exports(id, exported.get(id))) for id in kept.keys() | exported.keys()}
+    return {
+        file_name(id): with_good(Entry(kept.get(id), _exports(id, exported.get(id))), good(id))
+        for id in kept.keys() | exported.keys()
+    }
+
+
+def with_good(entry: Entry, good: Program | None) -> Entry:
+    """Return ``entry`` with the revision to go back to, where that is of use."""
+    return evolve(entry, good=good if entry.program is not None and entry.program.rollback else None)
 
 
 def _exports(id: str, modules: list[GlobalModule] | None) -> Exports | None:
@@ -56,7 +71,9 @@ def _exports(id: str, modules: list[GlobalModule] | None) -> Exports | None:
 def render(entry: Entry) -> bytes:
     """The content of the file: the digest of the rest on a line of its own, then JSON."""
     exports = entry.exports and {"_id": entry.exports.id, "rev": entry.exports.rev, "modules": entry.exports.modules}
-    content = json.dumps({"program": entry.program and entry.program.body, "exports": exports}).encode("ascii")
+    good = entry.good and (entry.good == entry.program or entry.good.body)
+    program = entry.program and entry.program.body
+    content = json.dumps({"program": program, "exports": exports, "good": good}).encode("ascii")
     return hashlib.sha256(content).hexdigest().encode("ascii") + b"\n" + content
 
 
@@ -69,17 +86,21 @@ def parse(data: bytes, mac_id: int, *, max_source_bytes: int) -> Entry | None:
     if hashlib.sha256(content).hexdigest().encode("ascii") != digest:
         return None
     try:
-        values: Mapping[str, Json | None] = json.loads(content)
-        document, exports = values["program"], values["exports"]
+        values = json.loads(content)
+        document, exports, good = values["program"], values["exports"], values["good"]
+        program = _program(document, mac_id, max_source_bytes)
         return Entry(
-            None if document is None else _program(document, mac_id, max_source_bytes),
+            program,
             None if exports is None else Exports(exports["_id"], exports["rev"], dict(exports["modules"])),
+            program if good is True else _program(good, mac_id, max_source_bytes),
         )
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):  # by another version of this program
         return None
 
 
-def _program(document: Json, mac_id: int, max_source_bytes: int) -> Program | None:
+def _program(document: Json | None, mac_id: int, max_source_bytes: int) -> Program | None:
+    if document is None:
+        return None
     try:
         return documents.read(document, mac_id, max_source_bytes=max_source_bytes).program
     except DocumentError:

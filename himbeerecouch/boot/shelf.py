@@ -8,7 +8,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.logger import Logger
 
-from himbeerecouch.boot.kept import Entry, entries, is_file_name, render
+from himbeerecouch.boot.kept import Entry, entries, file_name, is_file_name, render, with_good
 from himbeerecouch.errors import StateError
 from himbeerecouch.model import GlobalModule, Program
 from himbeerecouch.store import StateFolder
@@ -62,11 +62,25 @@ class Shelf(Service):
         else:
             self._on_disk[name] = entry
 
-    def keep(self, programs: Iterable[Program], global_modules: Iterable[GlobalModule]) -> None:
+    def keep(
+        self,
+        programs: Iterable[Program],
+        global_modules: Iterable[GlobalModule],
+        good: Callable[[str], Program | None],
+    ) -> None:
         """Have this on disk soon, and nothing else.  Nothing is written where it is there already."""
-        if not (self.running and self._state.writable):
-            return
-        self._wanted = entries(programs, global_modules)
+        if self.running and self._state.writable:
+            self._wanted = entries(programs, global_modules, good)
+            self._write_soon()
+
+    def keep_good(self, good: Program) -> None:
+        """Have this on disk soon as the revision of its program to go back to."""
+        name = file_name(good.id)
+        if name in self._wanted and self.running and self._state.writable:
+            self._wanted[name] = with_good(self._wanted[name], good)
+            self._write_soon()
+
+    def _write_soon(self) -> None:
         if self._timer is None and self._differing():
             self._timer = self._clock.callLater(SETTLE_S, self._write_next)
         elif self._timer is not None and self._failing and not self._refused:

@@ -141,7 +141,7 @@ class Host(Service):
         return () if keeper is None else tuple(keeper.failures)
 
     def before(self, program_id: str) -> Program | None:
-        """The last revision that ran for ``proven_after_s``, until the one in the document has done so too.
+        """The last revision that is known to have run for ``proven_after_s``, which may be the newest itself.
 
         A rollback leads there.  It is another one after a ``start``, and after a call of ``changed``; whoever keeps it
         on disk gives it to the next process.

@@ -81,7 +81,7 @@ class Keeper:
 
     @property
     def before(self) -> Program | None:
-        """The revision to go back to, where the newest has not run for long itself."""
+        """The last revision that is known to have run for long, which may be the newest itself."""
         known = self._revisions if self._next is None else self._begun(self._next)
         return known.reserve
 
@@ -190,7 +190,7 @@ class Keeper:
         if run is self._run and self.state is ProgramState.STARTING:
             self._running_since_s = self._around.reactor.seconds()
             self._enter(Event.FELL_BACK if self._revisions.rolled_back else Event.LOADED)
-            if self._revisions.before is not None:
+            if self._revisions.before is not None or (self.program.rollback and not self._revisions.proven):
                 self._set_timers(self._around.reactor.callLater(self._around.proven_after_s, self._prove))
 
     def _prove(self) -> None:

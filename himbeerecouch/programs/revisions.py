@@ -48,8 +48,8 @@ class Revisions:
 
     @property
     def reserve(self) -> Program | None:
-        """The revision before, where it may still be needed."""
-        return self.runs if self.rolled_back else self.before
+        """The last one known to have run for 60 s: where a rollback of the next revision would lead."""
+        return self.runs if self.proven else self.before
 
 
 def first(program: Program, before: Program | None = None) -> Revisions:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch.boot.kept import file_name
+from himbeerecouch.store import StateFolder, until_boot
 from tests import embedded_server
+from tests.integration.test_supervise import SOON_PROVEN
 from tests.integration.world import MAC_ID, Daemon, World, until
 
 LOOP = """import time
@@ -102,6 +105,18 @@ class KeptTests(SynchronousTestCase):
         daemon.wait_for("b runs", within_s=60)
         until(lambda: self.file("b").exists() and self.file("b").read_bytes() == data, "b on disk again")
 
+    def test_rollback_over_a_restart(self) -> None:
+        """What ran for long in an earlier life is still there to go back to, also when it was changed meanwhile."""
+        self.world.program("a", LOOP.format("good"), rollback=True)
+        daemon = self.world.start(wait="good runs", launcher=SOON_PROVEN)
+        until(lambda: b'"good": true' in self.file("a").read_bytes() if self.file("a").exists() else False, "proof")
+        self.die(daemon)
+        self.world.program("a", "def main():\n    raise ValueError('bad')\n", rollback=True)
+        daemon = self.world.start(wait="runs in its place", launcher=SOON_PROVEN)
+        daemon.wait_for("good runs", count=2)
+        self.assertEqual(daemon.stop(), 0)
+        self.assertIn(b"good runs", self.file("a").read_bytes())
+
     def test_stopped_at_once(self) -> None:
         """What was saved a moment before the daemon is stopped is on disk as well."""
         self.world.program("a", LOOP.format("a"))
@@ -130,6 +145,17 @@ class QuarantineTests(SynchronousTestCase):
         daemon.wait_for("quarantined")
         self.world.program("b", LOOP.format("b at last"))
         daemon.wait_for("b at last runs")
+        self.assertEqual((daemon.lines("deadly"), daemon.stop()), ([], 0))
+
+    def test_storage_that_does_not_last(self) -> None:
+        """Where the state folder can't be written, the quarantine lasts until the next boot of the machine."""
+        self.world.state_dir.write_text("a file where the folder should be")
+        self.world.program("b", DEADLY.format("b"))
+        memory = until_boot(StateFolder.look(self.world.state_dir, str(MAC_ID))).path
+        self.addCleanup(shutil.rmtree, memory, ignore_errors=True)
+        self.starts(3)
+        daemon = self.world.start(wait="quarantined")
+        daemon.wait_for("c runs")
         self.assertEqual((daemon.lines("deadly"), daemon.stop()), ([], 0))
 
     def test_mended_while_down(self) -> None:
