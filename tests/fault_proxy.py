@@ -40,6 +40,14 @@ class FaultProxy:
         """New connections are reset."""
         self.rewrite: Callable[[bytes], bytes] | None = None
         """Changes each piece of what the server says."""
+        self.rewrite_request: Callable[[bytes], bytes] | None = None
+        """Changes each piece of what clients say."""
+        self.hold: Callable[[bytes], bool] | None = None
+        """Says which piece of a client's is held back, with all that follows on its connection, until ``release``."""
+        self.held = 0
+        """How many pieces were held back."""
+        self.lasted_s: list[float] = []
+        """How long each connection that is gone was open."""
         self.connections: set[_Link] = set()
         """Those that are open."""
         self.accepted = 0
@@ -73,9 +81,9 @@ class FaultProxy:
             for link in self.connections:
                 link.dead = True
 
-    async def start(self) -> int:
-        """Listen on a port of the loopback interface, and give it."""
-        endpoint = TCP4ServerEndpoint(self.reactor, 0, interface="127.0.0.1")
+    async def start(self, endpoint: Any = None) -> int:
+        """Listen on a port of the loopback interface, or at ``endpoint``, and give the port."""
+        endpoint = endpoint or TCP4ServerEndpoint(self.reactor, 0, interface="127.0.0.1")
         self._port = await endpoint.listen(Factory.forProtocol(lambda: _Front(self)))
         return int(self._port.getHost().port)
 
@@ -83,6 +91,13 @@ class FaultProxy:
         """Reset every connection that is open."""
         for link in tuple(self.connections):
             link.abort()
+
+    def release(self) -> None:
+        """Let go what was held back, and hold back no more."""
+        self.hold = None
+        for link in tuple(self.connections):
+            link.up.held = False
+            link.go()
 
     async def close(self) -> None:
         """Listen no more, and reset what is open; ends when it is gone."""
@@ -100,6 +115,7 @@ class FaultProxy:
 
     def gone(self, link: _Link) -> None:
         """Forget a connection whose two ends are closed."""
+        self.lasted_s.append(self.reactor.seconds() - link.opened_at)
         self.connections.discard(link)
         if not self.connections:
             waiting, self._emptied = self._emptied, []
@@ -118,11 +134,23 @@ class _Link:
         self.down = _Direction(self, lambda: self.front)
         self.dead = proxy.silent
         self.received = 0
+        self.opened_at = proxy.reactor.seconds()
 
     def go(self) -> None:
         """Carry on."""
         self.up.go()
         self.down.go()
+
+    def said(self, data: bytes) -> None:
+        """Take what the client says."""
+        proxy = self.proxy
+        proxy.sent_bytes += len(data)
+        if proxy.rewrite_request is not None:
+            data = proxy.rewrite_request(data)
+        if proxy.hold is not None and proxy.hold(data):
+            proxy.held += 1
+            self.up.held = True
+        self.up.put(data)
 
     def heard(self, data: bytes) -> None:
         """Take what the server says."""
@@ -177,6 +205,7 @@ class _Direction:
         self._timer: Any = None
         self._ended = False
         self.cut = False
+        self.held = False
 
     def put(self, data: bytes) -> None:
         """Send a piece when its time has come."""
@@ -201,7 +230,7 @@ class _Direction:
     def go(self) -> None:
         """Send what may be sent now."""
         proxy = self._link.proxy
-        while self._timer is None and not proxy.stalled and not self._link.dead:
+        while self._timer is None and not proxy.stalled and not self._link.dead and not self.held:
             target = self._target()
             if not self._pieces:
                 if self.cut:
@@ -246,8 +275,7 @@ class _Front(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Carry to the server."""
-        self._proxy.sent_bytes += len(data)
-        self._link.up.put(data)
+        self._link.said(data)
 
     def connectionLost(self, reason: Failure = connection_done) -> None:
         """The client has gone."""

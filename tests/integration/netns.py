@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SkipTest, TestCase
 
@@ -19,7 +21,7 @@ _numbers = itertools.count()
 class Namespace:
     """One network namespace, with its loopback interface up."""
 
-    def __init__(self, case: TestCase) -> None:
+    def __init__(self, case: Any) -> None:
         """Made at once and gone with the test, which is skipped where it can't be made."""
         if shutil.which("ip") is None:
             raise SkipTest("needs ip (iproute2) for a network namespace")
@@ -44,6 +46,22 @@ class Namespace:
         for namespace, end, address in ((self, ends[0], here), (other, ends[1], there)):
             namespace.ip("address", "add", address, "dev", end)
             namespace.ip("link", "set", end, "up")
+
+    def devices(self) -> list[str]:
+        """The ends of cables that are in here."""
+        shown = subprocess.run(
+            ["ip", "-n", self.name, "-o", "link", "show", "type", "veth"], capture_output=True, text=True, check=True
+        )
+        return [line.split()[1].partition("@")[0] for line in shown.stdout.splitlines()]
+
+    def enter(self, case: Any) -> None:
+        """Bring this thread into the namespace until the test is over; what it starts is in there too."""
+        outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        inside = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
+        case.addCleanup(os.close, outside)
+        case.addCleanup(_enter, outside)
+        _enter(inside)
+        os.close(inside)
 
     def command(self, *arguments: str) -> list[str]:
         """The command line that runs ``arguments`` inside."""
@@ -72,6 +90,13 @@ class Namespace:
         case.addCleanup(process.terminate)
         process.stdout.readline()
         return process
+
+
+def _enter(descriptor: int) -> None:
+    clone_newnet = 0x40000000
+    libc = ctypes.CDLL(None, use_errno=True)  # os.setns is there from Python 3.12 on
+    if libc.setns(descriptor, clone_newnet):
+        raise OSError(ctypes.get_errno(), "the network namespace can't be entered")
 
 
 PI = """

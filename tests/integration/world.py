@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from himbeerecouch.demo import Couch
 from tests import embedded_server
@@ -63,6 +63,15 @@ class World:
             self.make_database()
         if user:
             self.make_user()
+
+    @property
+    def port(self) -> int:
+        """The server's port, which it keeps when it is started again."""
+        return int(urlsplit(self.server.url).port or 0)
+
+    def server_up(self) -> None:
+        """Start the server again on its port and its data, after it was killed or stopped."""
+        self.server = embedded_server.spawn(self.test, self.folder / "couch", port=self.port)
 
     # --- the database -------------------------------------------------------------------------------------------------
 
@@ -132,10 +141,16 @@ class World:
         password: bool = True,
         wait: str = "",
         launcher: Sequence[str] = TWISTD,
+        prefix: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
     ) -> Daemon:
-        """Start ``twistd -n himbeerecouch``; with ``wait``, return when its log has that."""
+        """Start ``twistd -n himbeerecouch``; with ``wait``, return when its log has that.
+
+        ``prefix`` is what runs it, such as strace; ``variables`` are added to its environment.
+        """
         arguments = [*self.arguments(), *([f"--password-file={self.password_file}"] if password else []), *options]
-        daemon = Daemon([*launcher, "--nodaemon", "--pidfile=", *twistd, *arguments], self.folder)
+        argv = [*prefix, *launcher, "--nodaemon", "--pidfile=", *twistd, *arguments]
+        daemon = Daemon(argv, self.folder, variables)
         self.test.addCleanup(daemon.kill)
         if wait:
             daemon.wait_for(wait)
@@ -147,12 +162,17 @@ class Daemon:
 
     started = 0
 
-    def __init__(self, argv: Sequence[str], folder: Path) -> None:
+    def __init__(self, argv: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None) -> None:
         Daemon.started += 1
         self.log_path = folder / f"daemon-{Daemon.started}.log"
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                argv, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+                argv,
+                cwd=folder,
+                env={**environment(), **(variables or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
 
     @property
