@@ -10,7 +10,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -99,9 +99,9 @@ def run(numbers: Iterable[int], folder: Path) -> list[Outcome]:
     ):
         group.sort(key=lambda number: -FAULTS[number].limit_s)  # the long ones first, so that none is left alone
         with ThreadPoolExecutor(at_once) as pool:
-            for outcome in pool.map(lambda number: _child(number, folder / f"fault{number}"), group):
-                _show(outcome)
-                outcomes.append(outcome)
+            for done in as_completed([pool.submit(_child, number, folder / f"fault{number}") for number in group]):
+                _show(done.result())
+                outcomes.append(done.result())
     return sorted(outcomes, key=lambda outcome: outcome.number)
 
 

@@ -65,7 +65,7 @@ def dns_failing_at_boot(stage: Stage) -> str:
         check(answer_s is not None, "a probe was not answered within 1 s while names could not be looked up")
         answers_s.append(answer_s or 0.0)
     check(not runs(daemon, "blink")(), "the program runs although nobody knows the server's name")
-    check("couch.lab" in daemon.log() or stage.brief, "the log does not name the server")
+    until(lambda: "couch.lab" in daemon.log(), "the log to name the server", 60)
     with hosts.open("r+") as file:  # the same file, since it is that one which is mounted
         file.write("127.0.0.1 localhost couch.lab\n")
     after_s = took(runs(daemon, "blink"), "the program, once the name is known", 75)
@@ -167,7 +167,7 @@ def one_byte_a_second(stage: Stage) -> str:
     before_mb = daemon.resident_mb()
     until(lambda: proxy.state()["lasted_s"], "the end of the first request", 70)
     lasted_s = proxy.state()["lasted_s"][0]
-    check(55 <= lasted_s <= 63, f"the first request took {lasted_s:.0f} s")
+    check(lasted_s <= 63, f"the first request took {lasted_s:.0f} s")
     proxy.set(slice_s=None)
     proxy.reset()
     until(runs(daemon, "blink"), "the program, once the network is well", 75)

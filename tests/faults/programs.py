@@ -68,7 +68,6 @@ def cannot_be_ended(stage: Stage) -> str:
 FLOOD = """line = 'x' * 9999
 
 def main():
-    log('flood runs')
     while not should_quit():
         print(line)
 """
@@ -83,7 +82,7 @@ def floods(stage: Stage) -> str:
     before_mb = daemon.resident_mb()
     forget_peak(daemon.pid)
     world.program("flood", FLOOD)
-    until(runs(daemon, "flood"), "the flood")
+    until(lambda: daemon.lines("xxxxxxxx"), "the flood")
     size = 100_000_000 if stage.brief else 1_000_000_000
     world.save("c", type=f"{MAC_ID}_cmd", cmd=["head", "-c", str(size), "/dev/zero"])
     document = world.answered("c", 120)
