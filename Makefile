@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check coverage contract bench docs clean
+.PHONY: demo test check coverage contract faults soak bench docs clean
 
 demo: $(INSTALLED)  ## An embedded database, this machine as a Pi, and the examples running on it; Ctrl-C ends all
 	@$(BIN)/python -m himbeerecouch.demo examples
@@ -30,6 +30,12 @@ coverage: $(TOOLS)
 
 contract: $(TOOLS)  ## What we rely on, asked of the server in COUCHDB_URL=http://admin:password@host:5984
 	@COUCHDB_URL=$(COUCHDB_URL) $(BIN)/python .ci/tests.py tests.contract
+
+faults: $(TOOLS)  ## What networks, disks, clocks and programs do to a daemon, done to a real one; FAULTS="3 4 7" for some
+	@$(BIN)/python -m tests.faults $(FAULTS)
+
+soak: $(TOOLS)  ## Everything at random for MINUTES=10, from a seed: SEED=n does the same again
+	@$(BIN)/python -m tests.soak $(or $(MINUTES),10) $(SEED)
 
 bench: $(INSTALLED)  ## How long a change takes, beside the floor of the same machine
 	@$(BIN)/python -m benchmarks

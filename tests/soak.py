@@ -138,7 +138,9 @@ class Soak:
         """Insert a command."""
         kind = self.random.choice([*COMMANDS, "missing"])
         id = f"c{len(self.commands)}"
-        argv = ["sh", "-c", f"echo {id} >> {self.ran}; {COMMANDS[kind][0]}"] if kind in COMMANDS else ["no-such-program"]
+        argv = (
+            ["sh", "-c", f"echo {id} >> {self.ran}; {COMMANDS[kind][0]}"] if kind in COMMANDS else ["no-such-program"]
+        )
         self.commands[id] = kind
         self.world.save(id, type=f"{MAC_ID}_cmd", cmd=argv, timeout=1 if kind == "endless" else 30)
 
@@ -322,7 +324,7 @@ def soak(minutes: float, seed: int, folder: Path) -> str:
         status = one.daemon.stop()
         check(status == 0, f"the daemon ended with {status}")
         for daemon in one.daemons:
-            wrong = [line for line in daemon.lines("should not happen") + daemon.lines("Unhandled")]
+            wrong = daemon.lines("should not happen") + daemon.lines("Unhandled")
             check(not wrong, f"in the log: {wrong[:3]}")
         deeds = ", ".join(f"{count} {name}" for name, count in sorted(one.done.items()))
         return (

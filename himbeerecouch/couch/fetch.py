@@ -8,7 +8,7 @@ from attrs import frozen
 from OpenSSL.SSL import Error as TLSError
 from service_identity import VerificationError
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, IDelayedCall
 from twisted.internet.protocol import Protocol
 from twisted.internet.protocol import connectionDone as connection_done
@@ -23,6 +23,7 @@ from himbeerecouch.errors import AnswerTooLarge, BadAnswer, CouchError, TooSlow,
 
 ERROR_BYTES = 64 * 1024
 """What is read of an answer that is an error."""
+PIECE_BYTES = 64 * 1024
 
 
 @frozen
@@ -52,25 +53,43 @@ class Reply:
 
 @implementer(IBodyProducer)
 class BytesBody:
-    """The body of a request, sent in one piece."""
+    """The body of a request, sent piece by piece: a large one is not copied as a whole into the connection's buffer."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
         self.length = len(data)
+        self._data = memoryview(data)
+        self._sent_bytes = 0
+        self._paused = False
+        self._done: Deferred[None] = Deferred()
+        self._consumer: IConsumer | None = None
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """Send it."""
-        consumer.write(self._data)
-        return succeed(None)
+        """Send it; fires when all of it is handed to the connection."""
+        self._consumer = consumer
+        self._send()
+        return self._done
 
     def pauseProducing(self) -> None:
-        """All of it is out already."""
+        """The connection has enough for now."""
+        self._paused = True
 
     def resumeProducing(self) -> None:
-        """All of it is out already."""
+        """The connection takes more."""
+        self._paused = False
+        self._send()
 
     def stopProducing(self) -> None:
-        """All of it is out already."""
+        """Nobody wants the rest."""
+        self._consumer = None
+
+    def _send(self) -> None:
+        while self._consumer is not None and not self._paused and self._sent_bytes < self.length:
+            piece = bytes(self._data[self._sent_bytes : self._sent_bytes + PIECE_BYTES])
+            self._sent_bytes += len(piece)
+            self._consumer.write(piece)
+        if self._consumer is not None and self._sent_bytes == self.length:
+            self._consumer = None
+            self._done.callback(None)
 
 
 @implementer(IAgent)

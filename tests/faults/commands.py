@@ -98,9 +98,7 @@ def daemon_killed(stage: Stage) -> str:
     world, daemon, _ = _ready(stage)
     marker = f"86{daemon.pid}"  # seconds of a sleep that nobody else sleeps
     stage.addCleanup(end_all, marker)
-    world.program(
-        "parent", f"import subprocess\n\ndef main():\n    subprocess.Popen(['sleep', '{marker}']).wait()\n"
-    )
+    world.program("parent", f"import subprocess\n\ndef main():\n    subprocess.Popen(['sleep', '{marker}']).wait()\n")
     _insert(world, "c", "sh", "-c", f"sleep {marker} & trap '' TERM; sleep {marker}; sleep {marker}")
     until(lambda: len(named(f"sleep\0{marker}\0")) >= 3, "the children")
     left = set(named(marker))

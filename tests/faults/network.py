@@ -51,9 +51,7 @@ def dns_failing_at_boot(stage: Stage) -> str:
     hosts, resolv = world.folder / "hosts", world.folder / "resolv.conf"
     hosts.write_text("127.0.0.1 localhost\n")
     resolv.write_text("nameserver 127.0.0.9\n")
-    prefix = private_mounts(
-        'mount --bind "$1" /etc/hosts; mount --bind "$2" /etc/resolv.conf', str(hosts), str(resolv)
-    )
+    prefix = private_mounts('mount --bind "$1" /etc/hosts; mount --bind "$2" /etc/resolv.conf', str(hosts), str(resolv))
     port = free_udp_port()
     options = ["--discovery=enroll", f"--discovery-port={port}"]
     daemon = world.start(*options, prefix=prefix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 import time
@@ -34,7 +35,7 @@ def crashes_at_once(stage: Stage) -> str:
             times.append(time.monotonic())
         time.sleep(0.01)
     check(len(times) == wanted, f"it was started {len(times)} times in 60 s")
-    pauses_s = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    pauses_s = [later - earlier for earlier, later in itertools.pairwise(times)]
     for number, pause_s in enumerate(pauses_s):
         check(2**number - 0.2 <= pause_s <= 2**number + 1.5, f"the pauses are {pauses_s}")
     exactly(daemon, {"other runs": 1, "other quits": 0})
@@ -84,7 +85,7 @@ def floods(stage: Stage) -> str:
     world.program("flood", FLOOD)
     until(lambda: daemon.lines("xxxxxxxx"), "the flood")
     size = 100_000_000 if stage.brief else 1_000_000_000
-    world.save("c", type=f"{MAC_ID}_cmd", cmd=["head", "-c", str(size), "/dev/zero"])
+    world.save("c", type=f"{MAC_ID}_cmd", cmd=["sh", "-c", f"yes 'a line' | head -c {size}"])
     document = world.answered("c", 120)
     time.sleep(1 if stage.brief else 5)
     world.program("other", LOOP.format("edited"))

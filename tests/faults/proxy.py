@@ -59,7 +59,7 @@ class Proxy:
         self._tell("release")
 
     def state(self) -> dict[str, Any]:
-        """What has happened: ``accepted``, ``held``, ``open``, ``lasted_s``, and the times (monotonic) ``watched``."""
+        """What has happened: ``accepted held open sent_bytes lasted_s``, and the times (monotonic) ``watched``."""
         return self._tell("state")
 
     def _tell(self, what: str, value: Any = None) -> dict[str, Any]:
@@ -115,6 +115,7 @@ class _Control(LineOnlyReceiver):
             held=proxy.held,
             open=len(proxy.connections),
             lasted_s=proxy.lasted_s,
+            sent_bytes=proxy.sent_bytes,
             watched=self._watched,
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from tests.faults import commands, disk, feed, machine, network, programs
+from tests.faults import clock, commands, disk, feed, machine, network, programs
 from tests.faults.stage import Stage
 
 
@@ -44,6 +44,8 @@ FAULTS: dict[int, Fault] = {
     16: Fault("disk full, EIO", disk.full_or_broken, fast=True),
     17: Fault("read-only root", disk.read_only_root, fast=True),
     18: Fault("garbage in state files", disk.garbage, fast=True),
+    19: Fault("the clock is at 1970", clock.boots_in_1970, 200),
+    20: Fault("the clock is set", clock.clock_steps, 120),
     21: Fault("program crashes at once", programs.crashes_at_once, fast=True),
     22: Fault("program can't be ended", programs.cannot_be_ended),
     23: Fault("output flood", programs.floods, 240, busy=True),
