@@ -1,13 +1,17 @@
-"""Faults 11, 12, 14, 15 and 24: commands, and what comes between them and their answer."""
+"""Faults 11 to 15 and 24: commands, and what comes between them and their answer."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from twisted.trial.unittest import SkipTest
+
 from tests.faults.stage import LOOP, Stage, alive, check, end_all, named, ready_for_commands, runs, took
+from tests.integration.test_journal import Outcome, sweep, tracing
 from tests.integration.world import MAC_ID, PATH, Daemon, World, until
 
 
@@ -66,6 +70,32 @@ def server_lost_under_a_command(stage: Stage) -> str:
     check(_words(ran) == ["c"], f"it ran {len(_words(ran))} times")
     alive(daemon)
     return f"stored {after_s:.1f} s after the server is back; it ran once"
+
+
+LANES = 4
+"""Each has a world of its own, and kills its daemon at every fourth system call."""
+
+
+def killed_at_any_call(stage: Stage) -> str:
+    """kill -9 at the n-th system call, for every n: it ran 0 or 1 times; ``ret`` says which, or that it can't be known.
+
+    The fault suite does all of them; those that change something are in the suite of the journal as well.
+    """
+    if not tracing():
+        raise SkipTest("strace is not there, or may not trace")
+
+    def lane(number: int) -> list[Outcome]:
+        return list(sweep(World(stage), lambda calls: calls[number::LANES]))
+
+    with ThreadPoolExecutor(LANES) as pool:
+        outcomes = [outcome for outcomes in pool.map(lane, range(LANES)) for outcome in outcomes]
+    wrong = [f"{outcome.call.name} {outcome.call.occurrence}: {outcome.wrong()}" for outcome in outcomes]
+    wrong = [line for line in wrong if not line.endswith(": ")]
+    check(not wrong, f"{len(wrong)} of {len(outcomes)} kills: " + "; ".join(wrong[:10]))
+    killed = [outcome for outcome in outcomes if outcome.killed]
+    check(len(killed) > len(outcomes) // 2, f"only {len(killed)} of {len(outcomes)} kills came to be")
+    once = sum(outcome.runs for outcome in killed)
+    return f"{len(killed)} kills: {once} commands ran once, {len(killed) - once} not at all, and each answer says so"
 
 
 def reboot_once(stage: Stage) -> str:

@@ -39,6 +39,7 @@ FAULTS: dict[int, Fault] = {
     10: Fault("wrong password", network.wrong_password, 500),
     11: Fault("ret meets a conflict", commands.conflict, fast=True),
     12: Fault("server lost under a command", commands.server_lost_under_a_command, fast=True),
+    13: Fault("kill -9 at any system call", commands.killed_at_any_call, 800),
     14: Fault("reboot", commands.reboot_once, fast=True),
     15: Fault("daemon killed", commands.daemon_killed, fast=True),
     16: Fault("disk full, EIO", disk.full_or_broken, fast=True),
