@@ -216,7 +216,7 @@ class QuarantineTests(SynchronousTestCase):
         self.state.write(RECORD, b"garbage")
         self.state.write(MARK, bytes(10))
         life = Life(self, "a")
-        self.assertEqual((life.running, self.files()), (["a"], {f"{RECORD}.bad", MARK}))
+        self.assertEqual((life.running, self.files()), (["a"], {f"{RECORD}.bad", f"{MARK}.bad", MARK}))
 
     def test_disk_refuses(self) -> None:
         """With a disk that takes nothing, programs run as ever, and one warning says what is lost."""

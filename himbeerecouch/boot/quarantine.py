@@ -216,7 +216,7 @@ class Quarantine(Service):
         try:
             data = self._state.read(name)
             value = None if data is None else parse(data)
-            if data is not None and value is None and name == RECORD:
+            if data and value is None:  # an empty one is what a power cut leaves of what was not synced
                 self._state.set_aside(name)
         except StateError as error:
             self._complain(error)

@@ -41,6 +41,12 @@ def perform(number: int, folder: Path) -> Outcome:
     """Do one fault in this process, and take its world down."""
     began = time.monotonic()
     stage = Stage(folder)
+
+    def terminated(number: int, frame: FrameType | None) -> NoReturn:
+        stage.close()  # whatever is waited for in other threads ends with it
+        raise AssertionError("it took too long")
+
+    signal.signal(signal.SIGTERM, terminated)
     try:
         try:
             verdict, told = SURVIVED, FAULTS[number].run(stage)
@@ -53,10 +59,6 @@ def perform(number: int, folder: Path) -> Outcome:
     except Exception:  # noqa: BLE001 - whatever it is, the daemon has not been shown to survive
         verdict, told = LOST, traceback.format_exc()
     return Outcome(number, verdict, told, time.monotonic() - began)
-
-
-def _terminated(number: int, frame: FrameType | None) -> NoReturn:
-    raise AssertionError("it took too long")
 
 
 def _child(number: int, folder: Path) -> Outcome:
@@ -108,7 +110,6 @@ def run(numbers: Iterable[int], folder: Path) -> list[Outcome]:
 def main(arguments: Sequence[str]) -> int:
     """Run all faults, or those named; return the exit status."""
     if arguments[:1] == ["--one"]:
-        signal.signal(signal.SIGTERM, _terminated)
         outcome = perform(int(arguments[1]), Path(arguments[2]))
         print(json.dumps({name: getattr(outcome, name) for name in ("number", "verdict", "told", "took_s")}))
         return 0

@@ -142,7 +142,8 @@ def kill_at(world: World, daemon: Daemon, call: Call) -> tuple[Outcome, Daemon]:
                 task.let_go()
             time.sleep(0.01)
     # It may have been killed after the answer, just before it was let go.
-    time.sleep(0.05)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        daemon.process.wait(0.2)
     killed = daemon.process.poll() is not None
     if killed:
         daemon = world.start(wait=FOLLOWS)
