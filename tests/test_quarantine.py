@@ -212,7 +212,7 @@ class QuarantineTests(SynchronousTestCase):
         self.assertEqual((life.running, life.quarantine.reports()), (["a", "b"], []))
 
     def test_garbage(self) -> None:
-        """A record that can't be understood is set aside, a torn mark is nothing; the daemon starts all the same."""
+        """What can't be understood is set aside, and counts as nothing; the daemon starts all the same."""
         self.state.write(RECORD, b"garbage")
         self.state.write(MARK, bytes(10))
         life = Life(self, "a")
