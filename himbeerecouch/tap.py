@@ -13,6 +13,7 @@ from typing import Any
 
 from attrs import asdict, fields, frozen
 from twisted.application.service import MultiService
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python import usage
 
@@ -240,7 +241,12 @@ def make_daemon(
         ),
         journal=Journal(state),
     )
-    shelf = Shelf(state, partial(kept.parse, mac_id=account.mac_id, max_source_bytes=config.max_source), clock=reactor)
+    shelf = Shelf(
+        state,
+        partial(kept.parse, mac_id=account.mac_id, max_source_bytes=config.max_source),
+        clock=reactor,
+        in_thread=partial(deferToThreadPool, reactor, reactor.getThreadPool()),
+    )
     restored = shelf.load()
     host = Host(
         reactor,

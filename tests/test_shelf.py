@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -31,6 +33,8 @@ def program(id: str, code: str = "x", **members: Any) -> Program:
 class ShelfTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
+        self.held: list[Callable[[], None]] | None = None
+        """What waits in a thread; None where threads are done at once."""
         self.dir = Path(self.mktemp()).absolute()
         self.warnings: list[LogEvent] = []
         observer = cast(ILogObserver, self._observe)
@@ -46,7 +50,9 @@ class ShelfTests(SynchronousTestCase):
         if state is None:
             state = StateFolder.open(self.dir, "pi")
             self.addCleanup(state.close)
-        shelf = Shelf(state, partial(parse, mac_id=MAC, max_source_bytes=1000), clock=self.clock)
+        shelf = Shelf(
+            state, partial(parse, mac_id=MAC, max_source_bytes=1000), clock=self.clock, in_thread=self.in_thread
+        )
         shelf.startService()
         return shelf, shelf.load()
 
@@ -93,20 +99,44 @@ class ShelfTests(SynchronousTestCase):
         again = self.reopened(shelf)
         self.assertEqual(len(again), 1)
 
-    def test_one_a_turn(self) -> None:
-        """The reactor has its turn after each file: a card may be slow."""
+    def test_one_after_the_other(self) -> None:
+        """Each file is written in a thread, and the next one once that has ended; meanwhile nothing waits."""
         shelf, _ = self.shelf()
-        shelf.keep([program(f"p{n}") for n in range(5)], [], _none)
-        counts = []
-        call_later = self.clock.callLater
+        self.held = []
+        shelf.keep([program(f"p{n}") for n in range(3)], [], _none)
+        self.clock.advance(SETTLE_S)
+        for count in range(4):
+            self.assertEqual((len(self.files()), len(self.held)), (count, int(count < 3)))
+            shelf.keep([program(f"p{n}") for n in range(3)], [], _none)
+            self.release()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
-        def counted(delay_s: float, *call: Any) -> Any:
-            counts.append((delay_s, len(self.files())))
-            return call_later(delay_s, *call)
+    def test_closed_meanwhile(self) -> None:
+        """What a thread was about to write is written at the end, and not by the thread after that."""
+        shelf, _ = self.shelf()
+        self.held = []
+        shelf.keep([program("a", "old"), program("b")], [], _none)
+        self.clock.advance(SETTLE_S)
+        shelf.keep([program("a", "new")], [], _none)
+        shelf.stopService()
+        self.assertEqual(self.files(), [file_name("a")])
+        self.release()
+        self.held = None
+        self.assertEqual(self.reopened(shelf), (Entry(program("a", "new")),))
 
-        self.patch(self.clock, "callLater", counted)
-        self.settle()
-        self.assertEqual((counts, self.clock.getDelayedCalls()), ([(0, n) for n in (1, 2, 3, 4, 5)], []))
+    def in_thread(self, work: Callable[[], None]) -> Deferred[None]:
+        """Do it at once, or when the test says so."""
+        if self.held is None:
+            return maybeDeferred(work)
+        done: Deferred[None] = Deferred()
+        self.held.append(lambda: done.callback(work()))  # type: ignore[func-returns-value]
+        return done
+
+    def release(self) -> None:
+        """Let the threads go on."""
+        held, self.held = self.held or [], []
+        for work in held:
+            work()
 
     def test_good(self) -> None:
         """The revision to go back to is kept where the document asks for that, and only then."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from himbeerecouch.boot.kept import Entry, entries, file_name, is_file_name, render, with_good
@@ -24,16 +26,25 @@ log = Logger()
 class Shelf(Service):
     """Keeps what runs in the state folder, one file a document, and writes one only when it changed.
 
-    All of it on the reactor thread, one file a turn.  ``parse`` is that of ``kept``, for this Pi.  Where the disk
-    refuses, all goes on, and the file is the old one still; that is logged once.
+    All of it is called on the reactor thread, and the disk is written in a thread that ``in_thread`` gives, one file
+    after the other.  ``parse`` is that of ``kept``, for this Pi.  Where the disk refuses, all goes on, and the file is
+    the old one still; that is logged once.
     """
 
     name = "shelf"
 
-    def __init__(self, state: StateFolder, parse: Callable[[bytes], Entry | None], *, clock: Any) -> None:
+    def __init__(
+        self,
+        state: StateFolder,
+        parse: Callable[[bytes], Entry | None],
+        *,
+        clock: Any,
+        in_thread: Callable[[Callable[[], None]], Deferred[None]],
+    ) -> None:
         self._state = state
         self._parse = parse
         self._clock = clock
+        self._in_thread = in_thread
         self._on_disk: dict[str, Entry | None] = {}
         """By file name; None where a file is there that can't be read."""
         self._wanted: dict[str, Entry] = {}
@@ -42,6 +53,10 @@ class Shelf(Service):
         self._failing = False
         """The disk did not take all in the last round, and the next one is far off."""
         self._timer: Any = None
+        self._writing: Deferred[Any] | None = None
+        self._lock = threading.Lock()
+        """Held while the disk is changed."""
+        self._closed = False
 
     def load(self) -> tuple[Entry, ...]:
         """All that was kept; called once, before ``keep``.  What can't be understood is set aside."""
@@ -81,6 +96,8 @@ class Shelf(Service):
             self._write_soon()
 
     def _write_soon(self) -> None:
+        if self._writing is not None:
+            return  # the next one follows by itself
         if self._timer is None and self._differing():
             self._timer = self._clock.callLater(SETTLE_S, self._write_next)
         elif self._timer is not None and self._failing and not self._refused:
@@ -92,28 +109,67 @@ class Shelf(Service):
         self.close()
 
     def close(self) -> None:
-        """Write what is not written yet, now; nothing is under way when this returns.  Idempotent."""
-        if self._timer is None:
-            return
-        if self._timer.active():
+        """Write what is not written yet, now, and nothing after that.  Idempotent."""
+        with self._lock:
+            self._closed = True
+        if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        if self._timer is None and self._writing is None:
+            return
         self._timer = None
         self._refused.clear()
         while name := self._next():
-            self._put(name)
+            try:
+                self._carry_out(name, self._wanted.get(name))
+            except StateError as error:
+                self._refuse(name, error)
+            else:
+                self._has(name, self._wanted.get(name))
 
     def _write_next(self) -> None:
-        """Write one file, and leave the next one to the next turn of the reactor: a card may be slow."""
+        """Write one file, in a thread: a card may be slow."""
         self._timer = None
         name = self._next()
         if name is not None:
-            self._put(name)
-            self._timer = self._clock.callLater(0, self._write_next)
+            entry = self._wanted.get(name)
+            self._writing = self._in_thread(lambda: self._put(name, entry))
+            self._writing.addCallbacks(
+                lambda _: self._has(name, entry), lambda failure: self._refuse(name, failure.value)
+            )
+            self._writing.addCallback(self._written)
             return
         self._failing = bool(self._refused)
         self._refused.clear()
         if self._failing:
             self._timer = self._clock.callLater(RETRY_S, self._write_next)
+
+    def _written(self, _: object) -> None:
+        if not self._closed:
+            self._writing = None
+            self._write_next()
+
+    def _put(self, name: str, entry: Entry | None) -> None:
+        """Carry out one change of the disk; called in a thread."""
+        with self._lock:
+            if not self._closed:
+                self._carry_out(name, entry)
+
+    def _carry_out(self, name: str, entry: Entry | None) -> None:
+        if entry is None:
+            self._state.delete(name)
+        else:
+            self._state.write(name, render(entry))
+
+    def _has(self, name: str, entry: Entry | None) -> None:
+        if entry is None:
+            self._on_disk.pop(name, None)
+        else:
+            self._on_disk[name] = entry
+
+    def _refuse(self, name: str, error: BaseException | None) -> None:
+        if not (self._failing or self._refused):
+            log.warn("{error}. All goes on; after a boot it is the older revision that starts first", error=error)
+        self._refused.add(name)
 
     def _next(self) -> str | None:
         return min(self._differing() - self._refused, default=None)
@@ -122,17 +178,3 @@ class Shelf(Service):
         wanted, on_disk = self._wanted, self._on_disk
         same = {name for name in wanted.keys() & on_disk.keys() if wanted[name] == on_disk[name]}
         return (wanted.keys() | on_disk.keys()) - same
-
-    def _put(self, name: str) -> None:
-        entry = self._wanted.get(name)
-        try:
-            if entry is None:
-                self._state.delete(name)
-                del self._on_disk[name]
-            else:
-                self._state.write(name, render(entry))
-                self._on_disk[name] = entry
-        except StateError as error:
-            if not (self._failing or self._refused):
-                log.warn("{error}. All goes on; after a boot it is the older revision that starts first", error=error)
-            self._refused.add(name)
