@@ -271,9 +271,10 @@ class Daemon(MultiService):
             log.warn("ending what programs of a daemon before this one had started: {pids}", pids=left)
             offspring.end(left)
         offspring.mark(self._name)
-        super().startService()
+        # Before the programs of the disk start: they are to quit, whoever asks for it.
         take = partial(install_signals, self._reactor, reload=self._node.reload, owner_of=owner_name)
         take()
+        super().startService()
         self._reactor.callWhenRunning(take)
         # Told of by hand, not as one of the services: it goes on until the last of those has ended.
         self._systemd.startService()

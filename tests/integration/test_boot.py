@@ -174,7 +174,9 @@ class QuarantineTests(SynchronousTestCase):
         self.starts(3)
         self.world.server.kill()
         daemon = self.world.start(wait="quarantined")
-        self.assertEqual(daemon.stop(), 0)
+        daemon.wait_for("a runs")
+        daemon.wait_for("c runs")
+        self.assertEqual((daemon.lines("deadly"), daemon.stop()), ([], 0))
 
     def test_clean_ends(self) -> None:
         """Clean ends, and the daemon's replacing itself, are nobody's fault, however many there are."""
