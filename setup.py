@@ -1,14 +1,19 @@
 """What the package needs and installs; the tools' settings are in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import setup
 
+HERE = Path(__file__).parent
+# Read, not imported: the package is not installed yet.
+VERSION = re.search(r'^VERSION = "(.+)"$', (HERE / "himbeerecouch/version.py").read_text(encoding="utf-8"), re.M)
+
 setup(
     name="himbeerecouch",
-    version="1.0.0.dev0",
+    version=VERSION[1],
     description="Runs Python programs on Raspberry Pis by way of documents in a CouchDB database",
-    long_description=Path(__file__).with_name("README.rst").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.rst").read_text(encoding="utf-8"),
     long_description_content_type="text/x-rst",
     license="MIT",
     license_files=["LICENSE"],
@@ -22,6 +27,7 @@ setup(
         "himbeerecouch.discovery",
         "himbeerecouch.embedded",
         "himbeerecouch.programs",
+        "himbeerecouch.status",
         "twisted.plugins",
     ],
     package_data={"himbeerecouch": ["py.typed"]},

@@ -33,10 +33,20 @@ class Catalogue:
     programs: dict[str, Program] = field(factory=dict)
     exports: dict[str, Exports] = field(factory=dict)
     rejected: dict[str, str] = field(factory=dict)
+    """Document id -> reason."""
+    refused_programs: dict[str, str] = field(factory=dict)
+    """Of the rejected ones those that are programs for this Pi: document id -> revision."""
+    watches: dict[str, float] = field(factory=dict)
+    """Document id -> until when somebody looks at the log, as Unix time by the server's clock."""
+
+    @property
+    def watched_until(self) -> float | None:
+        """Until when somebody looks at the log; None where nobody said so."""
+        return max(self.watches.values(), default=None)
 
     def ids(self) -> set[str]:
         """Every document whose change has to be heard of, whatever it changes to."""
-        return {*self.programs, *self.exports, *self.rejected}
+        return {*self.programs, *self.exports, *self.rejected, *self.watches}
 
     def fold(self, row: Row) -> Command | Refusal | Gone | None:
         """Take one row in; return what it means to the commands, None where it is about programs."""
@@ -53,23 +63,28 @@ class Catalogue:
                 self.forget(row.id)
                 return Refusal(row.document, error.reason)
             self._reject(row.id, error.reason)
+            if documents.is_program(row.document, self.mac_id):
+                self.refused_programs[row.id] = row.document.get("_rev", "")
             return None
         self.forget(row.id)
         if reading.program is not None:
             self.programs[row.id] = reading.program
         if reading.exports is not None:
             self.exports[row.id] = reading.exports
+        if reading.watched_until is not None:
+            self.watches[row.id] = reading.watched_until
         if reading.command is not None:
             return reading.command
         return None if row.id in self.ids() else Gone(row.id)
 
     def forget(self, id: str) -> None:
         """The document ``id`` is nothing to this Pi any more."""
-        for known in (self.programs, self.exports, self.rejected):
+        for known in (self.programs, self.exports, self.rejected, self.refused_programs, self.watches):
             known.pop(id, None)
 
     def _reject(self, id: str, reason: str) -> None:
         # What it exported before stays, as with a global module that does not compile: the programs that use it did
         # nothing wrong.
-        self.programs.pop(id, None)
+        for known in (self.programs, self.refused_programs, self.watches):
+            known.pop(id, None)
         self.rejected[id] = reason

@@ -29,6 +29,8 @@ def read(document: Json, mac_id: int, *, max_source_bytes: int) -> Reading:
         return Reading()
     if is_command(document, mac_id):
         return Reading(command=_command(document))
+    if document.get("type") == f"{mac_id}_watch":
+        return Reading(watched_until=_time(document, "until"))
     ours = is_program(document, mac_id)
     if not ours and "global_modules" not in document:
         return Reading()
@@ -160,7 +162,7 @@ def _command(document: Json) -> Command:
         argv=() if action else _argv(document),
         action=action,
         timeout_s=_timeout_s(document),
-        expires=_expires(document),
+        expires=_time(document, "expires"),
         cancel=document.get("cancel") is True,
         claimed="execution" in document,
         body=document,
@@ -202,13 +204,13 @@ def _timeout_s(document: Json) -> float:
     return min(float(timeout), 1e9) if timeout < 1e300 else 1e9  # an integer may be too large for a float
 
 
-def _expires(document: Json) -> float | None:
-    expires = document.get("expires")
-    if expires is None:
+def _time(document: Json, key: str) -> float | None:
+    text = document.get(key)
+    if text is None:
         return None
     try:
-        return rfc3339.parse(expires)
+        return rfc3339.parse(text)
     except (TypeError, ValueError):
         raise DocumentError(
-            document["_id"], '"expires" must be a time such as "2026-05-01T12:00:00Z" (RFC 3339)'
+            document["_id"], f'"{key}" must be a time such as "2026-05-01T12:00:00Z" (RFC 3339)'
         ) from None

@@ -120,6 +120,8 @@ class Reading:
     program: Program | None = None
     exports: Exports | None = None
     command: Command | None = None
+    watched_until: float | None = None
+    """Somebody looks at this Pi's log until then: Unix time by the server's clock."""
 
 
 # --- global modules, as they count ------------------------------------------------------------------------------------
@@ -175,7 +177,7 @@ class Report:
     rev: str
     state: ProgramState
     since: float
-    """Unix time by this machine's clock at which ``state`` began."""
+    """When ``state`` began, by the clock that the host was given."""
     restarts: int
     error: str | None
     """The last failure's traceback, or why it does not run."""
@@ -189,7 +191,7 @@ class Failure:
 
     rev: str
     time: float
-    """Unix time by this machine's clock."""
+    """By the clock that the host was given."""
     error: str
     """The traceback."""
     lines: tuple[str, ...]

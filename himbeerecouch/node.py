@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -20,6 +20,7 @@ from himbeerecouch.errors import ServerFileError
 from himbeerecouch.model import Command, GlobalModule, Report, Row
 from himbeerecouch.plan import merge, plan
 from himbeerecouch.programs.host import Host
+from himbeerecouch.status.service import Status
 
 SERVER_FILE_RETRY_S = 20.0
 
@@ -44,6 +45,7 @@ class Node(MultiService):
         changes: Callable[[Node], Changes],
         host: Host,
         commands: Commands,
+        status: Status,
         catalogue: Catalogue,
         shelf: Shelf,
         restored: Sequence[Entry],
@@ -58,6 +60,7 @@ class Node(MultiService):
         self._couch = couch
         self._host = host
         self._commands = commands
+        self._status = status
         self._catalogue = catalogue
         self._shelf = shelf
         self._restored = restored
@@ -69,7 +72,7 @@ class Node(MultiService):
         self._told: Mapping[str, str] = {}
         self._retry: IDelayedCall | None = None
         self._changes = changes(self)
-        for service in (shelf, quarantine, host, commands):
+        for service in (shelf, quarantine, host, commands, status):
             service.setServiceParent(self)
 
     @property
@@ -80,6 +83,16 @@ class Node(MultiService):
     def reports(self) -> Sequence[Report]:
         """How each program is doing, those included that are not started, in the order of their ids."""
         return sorted((*self._host.reports(), *self._quarantine.reports()), key=lambda report: report.id)
+
+    @property
+    def rejected(self) -> Mapping[str, str]:
+        """Every document that something is wrong with, by its id, with the reason; for the status."""
+        return self._told
+
+    @property
+    def refused_programs(self) -> Mapping[str, str]:
+        """Those of them that are programs for this Pi and don't run at all: id -> revision; for the status."""
+        return self._catalogue.refused_programs
 
     # --- its life -----------------------------------------------------------------------------------------------------
 
@@ -93,8 +106,13 @@ class Node(MultiService):
 
     async def _stop(self) -> None:
         self._forget_retry()
-        # The commands still write their answers while they stop: the client goes last.
-        await super().stopService()
+        # The commands still write their answers while they stop, and once the programs have quit, the status says
+        # that the daemon ends: the client goes last.
+        programs = maybeDeferred(self._host.disownServiceParent)
+        others = super().stopService()
+        await programs
+        await self._status.farewell()
+        await others
         await self._couch.close()
 
     async def stop_following(self) -> None:
@@ -149,7 +167,8 @@ class Node(MultiService):
             self._changes.resync()
 
     def program_changed(self, id: str) -> None:
-        """A program is in another state: it may have become one to go back to."""
+        """A program is in another state: the status tells it, and it may have become one to go back to."""
+        self._status.changed()
         good = self._host.before(id)
         if good is not None:
             self._shelf.keep_good(good)
@@ -164,6 +183,7 @@ class Node(MultiService):
         """These are all the documents there are for this Pi: what is not among them is gone."""
         there = {row.id for row in rows}
         vanished = (Row(id, None, deleted=True) for id in sorted(self.ids_in_use() - there))
+        self._status.look_again()
         self._fold((*vanished, *rows), stale=self._stale)
         if self._stale:
             self._stale = False
@@ -176,6 +196,7 @@ class Node(MultiService):
     def _fold(self, rows: Iterable[Row], *, stale: bool) -> None:
         # The server answers: what could not be stored there may be now.
         self._commands.hurry()
+        self._status.hurry()
         for row in rows:
             news = self._catalogue.fold(row)
             if isinstance(news, Command):
@@ -184,6 +205,7 @@ class Node(MultiService):
                 self._commands.refuse(news.document, news.reason)
             elif isinstance(news, Gone):
                 self._commands.gone(news.id)
+        self._status.watched(self._catalogue.watched_until)
         self._merge()
         self._quarantine.learn(self._catalogue.programs, self._global_modules)
         self.reconcile()
@@ -213,4 +235,6 @@ class Node(MultiService):
         for id, reason in wrong.items():
             if self._told.get(id) != reason:
                 log.error("document {id!r}: {reason}. Mend it and save it again", id=id, reason=reason)
-        self._told = wrong
+        if wrong != self._told:
+            self._told = wrong
+            self._status.changed()

@@ -35,11 +35,15 @@ from himbeerecouch.errors import HimbeerecouchError, StateError
 from himbeerecouch.identity import find_identity
 from himbeerecouch.led import Blinker, find_led
 from himbeerecouch.lights import Lights
+from himbeerecouch.model import Program
 from himbeerecouch.node import Node
-from himbeerecouch.programs.host import Host
+from himbeerecouch.programs.host import Host, to_log
 from himbeerecouch.programs.loader import compile_error
 from himbeerecouch.programs.supervise import PROVEN_AFTER_S
 from himbeerecouch.server_file import ServerFile
+from himbeerecouch.status.health import Health
+from himbeerecouch.status.service import Status
+from himbeerecouch.status.sources import Sources
 from himbeerecouch.store import DEFAULT_STATE_DIR, StateFolder, until_boot
 
 STARTED = "started"
@@ -248,6 +252,11 @@ def make_daemon(
         in_thread=partial(deferToThreadPool, reactor, reactor.getThreadPool()),
     )
     restored = shelf.load()
+
+    def heard(program: Program, line: str) -> None:
+        to_log(program, line)
+        status.printed(program.id)
+
     host = Host(
         reactor,
         global_modules=lambda: node.global_modules,
@@ -257,13 +266,19 @@ def make_daemon(
         changed=lambda id: node.program_changed(id),  # noqa: PLW0108 - it is made further down
         already_finished=handover.finished,
         before={entry.good.id: entry.good for entry in restored if entry.good is not None},
+        sink=heard,
+        now=reactor.seconds,
     )
     quarantine = Quarantine(
         until_boot(state),
         clock=reactor,
         boot=boot_id(),
+        changed=lambda id: status.changed(),
+        now=reactor.seconds,
         released=lambda: node.reconcile(),  # noqa: PLW0108 - it is made further down
     )
+    sources = Sources(reactor, couch, account.mac_id, programs=host, overview=lambda: node, machine=Health().read)
+    status = Status(reactor, couch, config.database, sources, random=random.random)
     node = Node(
         clock=reactor,
         read_server_file=ServerFile(config.server_file).read,
@@ -279,6 +294,7 @@ def make_daemon(
         ),
         host=host,
         commands=commands,
+        status=status,
         catalogue=Catalogue(account.mac_id, config.max_source),
         shelf=shelf,
         restored=restored,

@@ -61,3 +61,26 @@ class CatalogueTests(SynchronousTestCase):
             self.assertEqual(self.catalogue.exports["a"].modules, {"g": "X"})
         self.catalogue.fold(row(type=MAC, code="x"))
         self.assertEqual((self.catalogue.rejected, self.catalogue.exports), ({}, {}))
+
+    def test_refused_programs(self) -> None:
+        """Of the rejected documents those that are programs for this Pi are known with their revisions."""
+        self.catalogue.fold(row("a", type=MAC, code=5))
+        self.catalogue.fold(row("b", type=8, global_modules=5))
+        self.assertEqual((set(self.catalogue.rejected), self.catalogue.refused_programs), ({"a", "b"}, {"a": "1-x"}))
+        self.catalogue.fold(Row("a", None, too_large=True))
+        self.assertEqual((set(self.catalogue.rejected), self.catalogue.refused_programs), ({"a", "b"}, {}))
+        self.catalogue.fold(row("a", type=MAC, code=5))
+        self.catalogue.fold(row("a", type=MAC, code="x"))
+        self.assertEqual(self.catalogue.refused_programs, {})
+
+    def test_watches(self) -> None:
+        """The log is watched until the latest time that a document names, as long as that document is there."""
+        self.assertIsNone(self.catalogue.watched_until)
+        self.assertIsNone(self.catalogue.fold(row("7_watch", type="7_watch", until="1970-01-01T00:01:00Z")))
+        self.assertIsNone(self.catalogue.fold(row("other", type="7_watch", until="1970-01-01T00:02:00Z")))
+        self.assertEqual((self.catalogue.watched_until, self.catalogue.ids()), (120.0, {"7_watch", "other"}))
+        self.catalogue.fold(Row("other", None, deleted=True))
+        self.assertEqual(self.catalogue.watched_until, 60.0)
+        self.catalogue.fold(row("7_watch", type="7_watch", until="soon"))
+        self.assertEqual((self.catalogue.watched_until, set(self.catalogue.rejected)), (None, {"7_watch"}))
+        self.assertEqual(self.catalogue.fold(row("7_watch", type="7_watch")), Gone("7_watch"))

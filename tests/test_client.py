@@ -94,6 +94,7 @@ class Connections:
         self.agent: Any = RequestTraversalAgent(server)
         self.dropped = 0
         self.dropped_idle = 0
+        self.local_address: str | None = None
 
     def drop(self) -> None:
         """Count it."""

@@ -214,3 +214,16 @@ class CommandTests(SynchronousTestCase):
     def test_argument_at_the_limit(self) -> None:
         """The longest argument that Linux takes is taken."""
         command(cmd=["a", "x" * (128 * 1024 - 1)])
+
+
+class WatchTests(SynchronousTestCase):
+    def test_watch(self) -> None:
+        """Who looks at the log of a Pi says until when; nonsense is refused with the reason."""
+        self.assertEqual(read(type=f"{MAC}_watch", until="1970-01-01T00:01:00Z"), Reading(watched_until=60.0))
+        self.assertEqual(read(type=f"{MAC}_watch"), Reading())
+        self.assertEqual(read(type="5_watch", until="1970-01-01T00:01:00Z"), Reading())
+        nonsense: tuple[object, ...] = (5, "soon", [], True)
+        for until in nonsense:
+            with self.assertRaises(DocumentError) as caught:
+                read(type=f"{MAC}_watch", until=until)
+            self.assertIn('"until" must be a time', caught.exception.reason)

@@ -22,6 +22,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "errors",
         "model",
         "rfc3339",
+        "status.pace",
+        "status.places",
+        "status.sizes",
+        "version",
     ),
     (
         "boot.suspects",
@@ -34,8 +38,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "documents",
         "plan",
         "programs.supervise",
+        "status.failures",
+        "status.logbook",
     ),
-    ("boot.kept", "catalogue", "commands.memory", "couch.snapshot", "programs.revisions"),
+    ("boot.kept", "catalogue", "commands.memory", "couch.snapshot", "programs.revisions", "status.heartbeat"),
     ("couch.follower",),
     # The shell acts: first what touches one thing of the world each ...
     (
@@ -58,6 +64,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "programs.threads",
         "server_file",
         "source_tree",
+        "status.documents",
+        "status.health",
         "store",
     ),
     (
@@ -71,11 +79,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "couch.session",
         "lights",
         "programs.attempt",
+        "status.sources",
     ),
     ("commands.task", "couch.client", "programs.keeper"),
     ("commands.entry",),
     # ... then the services ...
-    ("commands.runner", "couch.changes", "discovery.ask", "discovery.responder", "programs.host"),
+    ("commands.runner", "couch.changes", "discovery.ask", "discovery.responder", "programs.host", "status.service"),
     ("actions", "node", "util"),
     # ... and the ways in.
     ("daemon", "discovery.receive"),

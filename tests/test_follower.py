@@ -69,7 +69,7 @@ class FollowerCase(SynchronousTestCase):
         self.told(INFO)
         self.told(HERE)
         self.told(Page(documents, None))
-        for _ in range(2):
+        for _ in range(3):
             self.assertIsNone(self.told(NOTHING))
         delivery = self.told(NOTHING)
         assert delivery is not None
@@ -87,20 +87,20 @@ class SnapshotFirstTests(FollowerCase):
     """The sequence first, then the snapshot, then the feed."""
 
     def test_order(self) -> None:
-        """GET /db, GET /, the four queries, each with its index, and then the feed from the sequence of GET /db."""
+        """GET /db, GET /, the five queries, each with its index, and then the feed from the sequence of GET /db."""
         self.assertEqual(self.ask(), GetInfo())
         self.told(INFO)
         self.assertEqual(self.ask(), GetServer())
         self.told(HERE)
         types = []
-        for _ in range(3):
+        for _ in range(4):
             asked = self.ask()
             assert isinstance(asked, Find)
             types.append(asked.selector["type"]["$eq"])
             self.assertEqual(asked.use_index, ("himbeerecouch", "by-type"))
             self.assertEqual((asked.limit, asked.bookmark, asked.ids_only), (200, None, False))
             self.told(Page((DOC,), None))
-        self.assertEqual(types, [7, "7", "7_cmd"])
+        self.assertEqual(types, [7, "7", "7_cmd", "7_watch"])
         self.assertEqual(self.ask().use_index, ("himbeerecouch", "global-modules"))
         delivery = self.told(NOTHING)
         self.assertEqual(delivery, Delivery((Row("a", DOC),), "start"))
@@ -120,8 +120,8 @@ class SnapshotFirstTests(FollowerCase):
         self.assertEqual(self.ask().bookmark, "next")
         self.told(Page(({"_id": "b"},), "end"))
         self.assertIsNone(self.ask().bookmark)
-        self.told(NOTHING)
-        self.told(NOTHING)
+        for _ in range(3):
+            self.told(NOTHING)
         delivery = self.told(NOTHING)
         assert delivery is not None
         self.assertEqual([row.id for row in delivery.rows], ["a", "b"])
@@ -188,7 +188,7 @@ class SnapshotFirstTests(FollowerCase):
         asked = self.ask()
         self.assertEqual((asked.limit, asked.bookmark, asked.ids_only), (2, "after", False))
         self.told(Page((DOC,), "end"))
-        for _ in range(2):
+        for _ in range(3):
             self.told(NOTHING)
         delivery = self.told(NOTHING)
         assert delivery is not None
@@ -203,7 +203,7 @@ class SnapshotFirstTests(FollowerCase):
             self.told(TOO_LARGE)
             self.told(Page((DOC,), "after"))
             self.told(outcome)
-            for _ in range(3):
+            for _ in range(4):
                 self.told(NOTHING)
             delivery = self.told(NOTHING)
             assert delivery is not None
@@ -216,7 +216,7 @@ class SnapshotFirstTests(FollowerCase):
         self.told(HERE)
         self.told(TOO_LARGE)
         self.told(NOTHING)
-        for _ in range(2):
+        for _ in range(3):
             self.told(NOTHING)
         self.told(TOO_LARGE)
         self.told(Page(({"_id": "m"},), "after"))
@@ -247,12 +247,12 @@ class SnapshotFirstTests(FollowerCase):
     def test_ends_only_when_all_is_there(self) -> None:
         """A snapshot is done after its last query, and holds each document once, as read last."""
         snapshot = Snapshot(7, 10)
-        for value in range(4):
+        for value in range(5):
             self.assertFalse(snapshot.done)
             snapshot.next()
             snapshot.received(Page(({"_id": "a", "v": value},), None))
         self.assertTrue(snapshot.done)
-        self.assertEqual(snapshot.rows, (Row("a", {"_id": "a", "v": 3}),))
+        self.assertEqual(snapshot.rows, (Row("a", {"_id": "a", "v": 4}),))
 
 
 class PollTests(FollowerCase):
@@ -353,7 +353,7 @@ class PollTests(FollowerCase):
             if reason is None:
                 self.assertEqual(self.ask().since, "5-abc")
                 continue
-            for _ in range(3):
+            for _ in range(4):
                 self.told(NOTHING)
             self.assertEqual(self.told(NOTHING), Delivery((), reason))
             self.follower.handled()

@@ -117,6 +117,29 @@ class Commands(Service):
         """Nothing waits to be stored."""
 
 
+class Status(Service):
+    """Writes nothing; keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def changed(self) -> None:
+        self.told.append("changed")
+
+    def watched(self, until: float | None) -> None:
+        if until is not None:
+            self.told.append(f"watched until {until:g}")
+
+    def hurry(self) -> None:
+        """Nothing waits for the server."""
+
+    def look_again(self) -> None:
+        self.told.append("look again")
+
+    async def farewell(self) -> None:
+        self.told.append("farewell")
+
+
 class Changes(Service):
     """Follows nothing."""
 
@@ -159,6 +182,7 @@ class NodeTests(SynchronousTestCase):
         self.host, self.commands, self.changes, self.couch = Host(), Commands(), Changes(), Couch()
         self.shelf, self.quarantine = Shelf(), Quarantine()
         self.restored: list[Entry] = []
+        self.status = Status()
         self.url: str | ServerFileError = "http://server:5984"
         self.settled = 0
         self.node = self.make()
@@ -174,6 +198,7 @@ class NodeTests(SynchronousTestCase):
             changes=lambda listener: cast(Any, self.changes),
             host=cast(Any, self.host),
             commands=cast(Any, self.commands),
+            status=cast(Any, self.status),
             catalogue=Catalogue(MAC, 1000),
             shelf=cast(Any, self.shelf),
             restored=self.restored,
@@ -331,3 +356,34 @@ class NodeTests(SynchronousTestCase):
         self.successResultOf(Deferred.fromCoroutine(self.node.stop_following()))
         self.assertEqual((bool(self.changes.running), bool(self.host.running)), (False, True))
         self.assertFalse(self.couch.closed)
+
+    def test_status(self) -> None:
+        """The status hears of what is wrong with documents, once, of who watches, and of a database read afresh."""
+        bad = row("bad", type=MAC, code=5)
+        self.node.snapshot([bad, row("7_watch", type="7_watch", until="1970-01-01T00:01:00Z")])
+        self.assertEqual(self.status.told, ["look again", "watched until 60", "changed"])
+        self.assertEqual((set(self.node.rejected), self.node.refused_programs), ({"bad"}, {"bad": "1-a"}))
+        self.node.changed([bad])
+        self.assertEqual(self.status.told[3:], ["watched until 60"])
+        self.node.changed([program("bad"), Row("7_watch", None, deleted=True)])
+        self.assertEqual(self.status.told[4:], ["changed"])
+        self.assertEqual((self.node.rejected, self.node.refused_programs), ({}, {}))
+        self.node.program_changed("bad")
+        self.assertEqual(self.status.told[5:], ["changed"])
+
+    def test_end(self) -> None:
+        """The status says that the daemon ends once the programs have quit, and before the client is closed."""
+        self.node.startService()
+        quit: Deferred[None] = Deferred()
+        self.host.stopService = lambda: quit  # type: ignore[method-assign]
+        ended = self.node.stopService()
+        self.assertNotIn("farewell", self.status.told)
+        self.assertFalse(self.status.running)
+        self.status.farewell = self.said_before_the_client_closed  # type: ignore[method-assign]
+        quit.callback(None)
+        self.successResultOf(ended)
+        self.assertEqual((self.status.told[-1], self.couch.closed), ("farewell", True))
+
+    async def said_before_the_client_closed(self) -> None:
+        self.assertFalse(self.couch.closed)
+        self.status.told.append("farewell")

@@ -91,6 +91,11 @@ class Couch:
         """The server's clock minus this machine's; 0.0 while the server's is not known."""
         return self._session.server_offset_s
 
+    @property
+    def local_address(self) -> str | None:
+        """The address of this machine that the server is talked to from; None before there was a connection."""
+        return self._session.local_address
+
     # --- typed calls; each raises CouchError --------------------------------------------------------------------------
 
     async def info(self, db: str) -> DatabaseInfo:

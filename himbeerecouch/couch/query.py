@@ -44,8 +44,7 @@ def snapshot(mac_id: int) -> tuple[Query, ...]:
     One query for each value of ``type``: CouchDB answers ``$or`` and ``$in`` by reading the whole database.
     """
     by_type = tuple(
-        Query({"type": {"$eq": value}, **_UNANSWERED}, (DESIGN_DOCUMENT, BY_TYPE))
-        for value in (mac_id, str(mac_id), f"{mac_id}_cmd")
+        Query({"type": {"$eq": value}, **_UNANSWERED}, (DESIGN_DOCUMENT, BY_TYPE)) for value in _types(mac_id)
     )
     return (*by_type, Query({"global_modules": {"$exists": True}, **_UNANSWERED}, (DESIGN_DOCUMENT, GLOBAL_MODULES)))
 
@@ -57,8 +56,13 @@ def feed(mac_id: int, ids_in_use: Collection[str]) -> Json:
     """
     return {
         "$or": [
-            {"type": {"$in": [mac_id, str(mac_id), f"{mac_id}_cmd"]}, **_UNANSWERED},
+            {"type": {"$in": _types(mac_id)}, **_UNANSWERED},
             {"global_modules": {"$exists": True}, **_UNANSWERED},
             {"_id": {"$in": sorted(ids_in_use)}},
         ]
     }
+
+
+def _types(mac_id: int) -> list[int | str]:
+    """Every ``type`` that is addressed to the Pi: programs, commands, and who looks at its log."""
+    return [mac_id, str(mac_id), f"{mac_id}_cmd", f"{mac_id}_watch"]

@@ -47,6 +47,8 @@ class ConnectionsLike(Protocol):
     """What the client needs of its connections."""
 
     agent: IAgent
+    local_address: str | None
+    """The address of this machine that the last connection was made from; None before there was one."""
 
     def drop(self) -> None:
         """Close all at once."""
@@ -174,6 +176,11 @@ class Session:
         """The server's clock minus this machine's; 0.0 while the server's is not known."""
         now = self._server_clock.now(self._clock.seconds())
         return 0.0 if now is None else now - self._wall()
+
+    @property
+    def local_address(self) -> str | None:
+        """The address of this machine that the server is talked to from; None before there was a connection."""
+        return self._connections.local_address
 
     # --- requests -----------------------------------------------------------------------------------------------------
 

@@ -110,6 +110,7 @@ class Wires(WrappingFactory[Wire]):
     def registerProtocol(self, p: Wire) -> None:
         """A connection is there."""
         self._connections.wires.add(p)
+        self._connections.local_address = p.transport.getHost().host
 
     def unregisterProtocol(self, p: Wire) -> None:
         """A connection is gone."""
@@ -138,6 +139,7 @@ class Connections:
         self._reactor = reactor
         self._policy = _policy(ca_file)
         self.wires: set[Wire] = set()
+        self.local_address: str | None = None
         self._emptied: list[Deferred[None]] = []
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = CACHED_CONNECTIONS

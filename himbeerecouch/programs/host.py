@@ -20,7 +20,8 @@ from himbeerecouch.programs.supervise import PROVEN_AFTER_S
 log = Logger()
 
 
-def _to_log(program: Program, line: str) -> None:
+def to_log(program: Program, line: str) -> None:
+    """Bring one line of a program to the daemon's log."""
     log.info("program {program}: {line}", program=label(program), line=line)
 
 
@@ -38,7 +39,8 @@ class Host(Service):
     its report is another one.  ``replace`` gets the reason why only another process can go on: a program's thread has
     not returned ``quit_timeout_s`` after it was asked to.  ``already_finished`` is what ``finished`` was in the process
     before: those are not run again.  ``before`` is what ``before()`` was there, by id.
-    ``sink`` gets each line that a program prints, clean, and not too many.
+    ``sink`` gets each line that a program prints, clean, and not too many.  ``now`` is
+    the clock of the times in the reports.
     """
 
     name = "programs"
@@ -55,7 +57,7 @@ class Host(Service):
         proven_after_s: float = PROVEN_AFTER_S,
         already_finished: Mapping[str, Running] | None = None,
         before: Mapping[str, Program] | None = None,
-        sink: Callable[[Program, str], None] = _to_log,
+        sink: Callable[[Program, str], None] = to_log,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._reactor = reactor
