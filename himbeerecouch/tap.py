@@ -249,7 +249,7 @@ def make_daemon(
         state,
         partial(kept.parse, mac_id=account.mac_id, max_source_bytes=config.max_source),
         clock=reactor,
-        in_thread=partial(deferToThreadPool, reactor, reactor.getThreadPool()),
+        in_thread=lambda write: deferToThreadPool(reactor, reactor.getThreadPool(), write),
     )
     restored = shelf.load()
 
