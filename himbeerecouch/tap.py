@@ -276,7 +276,6 @@ def make_daemon(
         changed=lambda id: status.changed(),
         now=reactor.seconds,
         released=lambda: node.reconcile(),  # noqa: PLW0108 - it is made further down
-        changed=lambda id: node.program_changed(id),  # noqa: PLW0108 - the same
     )
     sources = Sources(reactor, couch, account.mac_id, programs=host, overview=lambda: node, machine=Health().read)
     status = Status(reactor, couch, config.database, sources, random=random.random)
