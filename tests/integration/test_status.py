@@ -100,6 +100,17 @@ class HeartbeatTests(StatusCase):
         self.assertEqual(daemon.stop(), 0)
         self.assertLess(time.monotonic() - began, 2)
 
+    def test_end_with_a_server_that_hangs(self) -> None:
+        """A server that does not answer is given a second for the last heartbeat, and no more."""
+        daemon = self.world.start()
+        self.until(lambda doc: doc["state"] == "running")
+        self.world.server.process.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        self.assertEqual(daemon.stop(), 0)
+        self.assertLess(time.monotonic() - began, 4)  # the promise is 2 s; a busy machine takes its own time
+        self.world.server.process.send_signal(signal.SIGCONT)
+        self.assertEqual(len(daemon.lines("the last heartbeat could not be written")), 1)
+
     def test_somebody_else_writes_it(self) -> None:
         """A document that was changed or deleted by somebody else is written over."""
         self.world.start()
