@@ -12,7 +12,7 @@ from himbeerecouch.boot.kept import file_name
 from himbeerecouch.store import StateFolder, until_boot
 from tests import embedded_server
 from tests.integration.test_supervise import SOON_PROVEN
-from tests.integration.world import MAC_ID, Daemon, World, until
+from tests.integration.world import MAC_ID, PATH, Daemon, World, until
 
 LOOP = """import time
 
@@ -136,6 +136,15 @@ class QuarantineTests(SynchronousTestCase):
         for _ in range(count):
             self.assertEqual(self.world.start().wait(60), -signal.SIGSEGV)
 
+    def state_of(self, id: str) -> str | None:
+        """What the heartbeat says of a program."""
+        try:
+            heartbeat = self.world.couch.ask("GET", f"{PATH}_status/{MAC_ID}_heartbeat")
+        except OSError:
+            return None
+        state: str | None = heartbeat["programs"].get(id, {}).get("state")
+        return state
+
     def test_deadly_program(self) -> None:
         """After the third time all run but the one that takes the daemon with it, until its document changes."""
         self.world.program("b", DEADLY.format("b"))
@@ -143,6 +152,7 @@ class QuarantineTests(SynchronousTestCase):
         daemon = self.world.start(wait="a runs")
         daemon.wait_for("c runs")
         daemon.wait_for("quarantined")
+        until(lambda: self.state_of("b") == "quarantined", "the status says so")
         self.world.program("b", LOOP.format("b at last"))
         daemon.wait_for("b at last runs")
         self.assertEqual((daemon.lines("deadly"), daemon.stop()), ([], 0))
