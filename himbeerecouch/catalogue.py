@@ -19,7 +19,7 @@ class Refusal:
 
 @frozen
 class Gone:
-    """The document is deleted, or no longer asks anything of this Pi."""
+    """The document is deleted, or asks no command of this Pi: it may have become a program."""
 
     id: str
 
@@ -48,11 +48,11 @@ class Catalogue:
         """Every document whose change has to be heard of, whatever it changes to."""
         return {*self.programs, *self.exports, *self.rejected, *self.watches}
 
-    def fold(self, row: Row) -> Command | Refusal | Gone | None:
-        """Take one row in; return what it means to the commands, None where it is about programs."""
+    def fold(self, row: Row) -> Command | Refusal | Gone:
+        """Take one row in; return what it means to the commands: to them, what is about programs is gone."""
         if row.too_large:
             self._reject(row.id, "it is too large to be read")
-            return None
+            return Gone(row.id)
         if row.deleted or row.document is None:
             self.forget(row.id)
             return Gone(row.id)
@@ -65,7 +65,7 @@ class Catalogue:
             self._reject(row.id, error.reason)
             if documents.is_program(row.document, self.mac_id):
                 self.refused_programs[row.id] = row.document.get("_rev", "")
-            return None
+            return Gone(row.id)
         self.forget(row.id)
         if reading.program is not None:
             self.programs[row.id] = reading.program
@@ -73,9 +73,7 @@ class Catalogue:
             self.exports[row.id] = reading.exports
         if reading.watched_until is not None:
             self.watches[row.id] = reading.watched_until
-        if reading.command is not None:
-            return reading.command
-        return None if row.id in self.ids() else Gone(row.id)
+        return reading.command or Gone(row.id)
 
     def forget(self, id: str) -> None:
         """The document ``id`` is nothing to this Pi any more."""

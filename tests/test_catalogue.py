@@ -21,10 +21,10 @@ class CatalogueTests(SynchronousTestCase):
         self.catalogue = Catalogue(MAC, 100)
 
     def test_program_comes_changes_and_goes(self) -> None:
-        """A program is known until its document is deleted or handed to another Pi."""
+        """A program is known until its document is deleted or handed to another Pi; as a command it is gone."""
         for away in (Row("a", None, deleted=True), Row("a", None), row(type=8, code="x")):
-            self.assertIsNone(self.catalogue.fold(row(type=MAC, code="x")))
-            self.assertIsNone(self.catalogue.fold(row(type=MAC, code="y")))
+            self.assertEqual(self.catalogue.fold(row(type=MAC, code="x")), Gone("a"))
+            self.assertEqual(self.catalogue.fold(row(type=MAC, code="y")), Gone("a"))
             self.assertEqual(self.catalogue.programs["a"].modules, {"main": "y"})
             self.assertEqual(self.catalogue.fold(away), Gone("a"))
             self.assertEqual(self.catalogue.ids(), set())
@@ -33,7 +33,7 @@ class CatalogueTests(SynchronousTestCase):
         """One document may both run and export; what it no longer has is forgotten."""
         self.catalogue.fold(row(type=MAC, code="x", global_modules={"g": ""}))
         self.assertEqual((set(self.catalogue.programs), set(self.catalogue.exports)), ({"a"}, {"a"}))
-        self.assertIsNone(self.catalogue.fold(row(type=MAC, global_modules={"g": ""})))
+        self.assertEqual(self.catalogue.fold(row(type=MAC, global_modules={"g": ""})), Gone("a"))
         self.assertEqual((set(self.catalogue.programs), set(self.catalogue.exports)), (set(), {"a"}))
 
     def test_command(self) -> None:
@@ -55,7 +55,7 @@ class CatalogueTests(SynchronousTestCase):
         """A rejected document does not run, is reported, and keeps what it exported before."""
         self.catalogue.fold(row(type=MAC, code="x", global_modules={"g": "X"}))
         for bad in (row(type=MAC, code=5, global_modules={"g": "Y"}), Row("a", None, too_large=True)):
-            self.assertIsNone(self.catalogue.fold(bad))
+            self.assertEqual(self.catalogue.fold(bad), Gone("a"))
             self.assertEqual(set(self.catalogue.rejected), {"a"})
             self.assertEqual(self.catalogue.programs, {})
             self.assertEqual(self.catalogue.exports["a"].modules, {"g": "X"})
@@ -76,8 +76,8 @@ class CatalogueTests(SynchronousTestCase):
     def test_watches(self) -> None:
         """The log is watched until the latest time that a document names, as long as that document is there."""
         self.assertIsNone(self.catalogue.watched_until)
-        self.assertIsNone(self.catalogue.fold(row("7_watch", type="7_watch", until="1970-01-01T00:01:00Z")))
-        self.assertIsNone(self.catalogue.fold(row("other", type="7_watch", until="1970-01-01T00:02:00Z")))
+        self.catalogue.fold(row("7_watch", type="7_watch", until="1970-01-01T00:01:00Z"))
+        self.catalogue.fold(row("other", type="7_watch", until="1970-01-01T00:02:00Z"))
         self.assertEqual((self.catalogue.watched_until, self.catalogue.ids()), (120.0, {"7_watch", "other"}))
         self.catalogue.fold(Row("other", None, deleted=True))
         self.assertEqual(self.catalogue.watched_until, 60.0)

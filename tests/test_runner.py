@@ -341,6 +341,14 @@ class CommandsTests(CommandCase):
         self.assertEqual((self.answer("cancelled")[0], self.answer("refused")[0]), ("cancelled", "rejected"))
         self.assertEqual(self.started, [])
 
+    def test_becomes_a_program(self) -> None:
+        """A document that is no command any more gets no answer, which would keep what it has become from running."""
+        self.submit(self.save())
+        self.couch.edit("c", type=MAC_ID, code="def main(): pass")
+        self.started[-1].callback("done")
+        self.assertEqual(self.answer(), ("running", None))
+        self.assertEqual(self.commands.in_use(), set())
+
     def test_not_to_be_claimed(self) -> None:
         """What is answered, gone, another Pi's or somebody else's by the time of the claim is left alone."""
         rows = {id: self.save(id) for id in ("answered", "gone", "moved", "foreign")}

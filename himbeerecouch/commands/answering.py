@@ -207,6 +207,9 @@ def _judge(there: Json | None, command: Command, claim: str) -> Claim:
 
 
 def _may_answer(there: Json, command: Command, claim: str | None) -> bool:
+    if not str(there.get("type")).endswith("_cmd"):
+        # It has become a program, say, and with a "ret" in it nobody would run it.
+        return False
     if "execution" not in there:
         return claim is not None and same_task(there, command)
     if claim is not None and claim_of(there) == claim:
