@@ -19,6 +19,23 @@ class CaptureTests(SynchronousTestCase):
                         capture.add(data[start : start + size])
                     self.assertEqual(capture.text(), (text, 0))
 
+    def test_no_memory(self) -> None:
+        """Where there is no memory for it, it is left out, and counted, and no error."""
+
+        class Full(bytearray):
+            def __iadd__(self, data: object, /) -> Full:
+                raise MemoryError
+
+            def __add__(self, data: object, /) -> bytearray:
+                raise MemoryError
+
+        capture = Capture(8)
+        capture._head = Full(b"abc")
+        self.assertEqual(capture.text(), (marker(3), 3))
+        capture._head = Full(b"abc")
+        capture.add(b"de")
+        self.assertEqual(capture.text(), ("abc" + marker(5), 5))
+
     def test_middle_is_left_out(self) -> None:
         """Of what does not fit, the first and the last half are kept, in whatever pieces it comes."""
         data = bytes(range(97, 123))

@@ -15,7 +15,13 @@ class Capture:
         self._dropped_bytes = 0
 
     def add(self, data: bytes) -> None:
-        """Take what has been read next."""
+        """Take what has been read next; where there is no memory for it, only count it."""
+        try:
+            self._add(data)
+        except MemoryError:
+            self._dropped_bytes += len(data)
+
+    def _add(self, data: bytes) -> None:
         room = self._half_bytes - len(self._head)
         if room > 0:
             self._head += data[:room]
@@ -29,8 +35,17 @@ class Capture:
         """The stream as text, and the number of bytes that are missing in it.
 
         What is no UTF-8 is replaced by U+FFFD.  Where bytes are missing, a line that says so stands in their place,
-        and no character is cut in two by it.
+        and no character is cut in two by it.  Where there is no memory for it, all of it is missing: a command is to be
+        answered all the same.
         """
+        try:
+            return self._text()
+        except MemoryError:
+            self._dropped_bytes += len(self._head) + len(self._tail)
+            self._head, self._tail = bytearray(), bytearray()
+            return marker(self._dropped_bytes), self._dropped_bytes
+
+    def _text(self) -> tuple[str, int]:
         self._cut()
         if not self._dropped_bytes:
             return (self._head + self._tail).decode("utf-8", "replace"), 0
