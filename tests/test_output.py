@@ -162,6 +162,21 @@ class StreamsTests(SynchronousTestCase):
         sys.stdout.close()
         self.assertFalse(self.out.closed)
 
+    def test_programs_that_wrap_their_output(self) -> None:
+        """It may be wrapped and set up in the usual ways; all of it still goes to the log."""
+        self.writer = self.program.append
+        sys.stdout.reconfigure(encoding="latin-1", line_buffering=True)  # type: ignore[union-attr]
+        with io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", line_buffering=True) as wrapped:
+            print("gr\N{LATIN SMALL LETTER U WITH DIAERESIS}n", file=wrapped)
+        sys.stdout.buffer.writelines([b"a", memoryview(b"b")])
+        self.assertRaises(TypeError, sys.stdout.buffer.write, "text")
+        self.assertEqual("".join(self.program), "gr\N{LATIN SMALL LETTER U WITH DIAERESIS}n\nab")
+        self.assertEqual((sys.stdout.errors, getattr(sys.stdout, "line_buffering")), ("replace", True))  # noqa: B009
+        self.writer = None
+        self.assertIs(sys.stdout.errors, self.out.errors)
+        self.assertEqual(getattr(sys.stdout, "line_buffering"), self.out.line_buffering)  # noqa: B009
+        self.assertRaises(AttributeError, getattr(sys.stdout, "reconfigure"), encoding="latin-1")  # noqa: B009
+
     def test_what_the_daemon_sees(self) -> None:
         """The real stream."""
         self.assertEqual((sys.stdout.isatty(), sys.stdout.encoding), (False, "None"))

@@ -8,7 +8,10 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 LINE_LIMIT_CHARS: Final = 4_000
 PENDING_LIMIT_CHARS: Final = 65_536
@@ -270,19 +273,34 @@ class _Stream:
         write = self._writer()
         return self.daemons.buffer if write is None else _Bytes(write)
 
+    @property
+    def errors(self) -> str | None:
+        errors: str | None = "replace" if self._writer() is not None else self.daemons.errors
+        return errors
+
+    @property
+    def line_buffering(self) -> bool:
+        return self._writer() is not None or bool(self.daemons.line_buffering)
+
+    def reconfigure(self, **options: Any) -> None:
+        """Change nothing for a program: its log is UTF-8, and gets each line at once."""
+        if self._writer() is None:
+            self.daemons.reconfigure(**options)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.daemons, name)
 
 
-class _Bytes:
-    """``sys.stdout.buffer`` of a program."""
+class _Bytes(io.BufferedIOBase):
+    """``sys.stdout.buffer`` of a program; that may wrap it, in an ``io.TextIOWrapper`` for one."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
 
-    def write(self, data: bytes) -> int:
-        self._write(bytes(data).decode("utf-8", "replace"))
-        return len(data)
+    def writable(self) -> bool:
+        return True
 
-    def flush(self) -> None:
-        pass
+    def write(self, data: ReadableBuffer, /) -> int:
+        found = bytes(memoryview(data))
+        self._write(found.decode("utf-8", "replace"))
+        return len(found)
