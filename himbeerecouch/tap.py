@@ -222,6 +222,7 @@ def make_daemon(
     back to.
     """
     daemon.use_monotonic_time(reactor)
+    daemon.share_processor()
     identity = find_identity(interface=config.interface, mac_id=config.mac_id)
     state = StateFolder.open(Path(config.state_dir), identity.folder)
     account = Account(identity, state, password_file=Path(config.password_file) if config.password_file else None)

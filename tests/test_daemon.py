@@ -126,6 +126,13 @@ class SignalTests(DaemonCase):
         daemon.use_monotonic_time(reactor)
         self.assertIs(cast(Any, reactor).seconds, time.monotonic)
 
+    def test_processor(self) -> None:
+        """Programs that compute give way to the reactor sooner than Python has them do by itself."""
+        self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(0.005)
+        daemon.share_processor()
+        self.assertLess(sys.getswitchinterval(), 0.001)
+
 
 class HandoverTests(DaemonCase):
     def replace(self, twistd: dict[str, Any], handover: Handover) -> list[str]:
