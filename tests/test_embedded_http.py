@@ -74,6 +74,7 @@ class LeftOutTests(WireCase):
             (405, "PATCH", "/db", None),
             (405, "PATCH", "/db/doc", None),
             (405, "POST", "/db/_local/x", {}),
+            (405, "CONNECT", "example.org:443", None),
         )
 
     def test_mistakes(self) -> None:

@@ -80,7 +80,7 @@ class Exchange(Request):
     def _call(self) -> Call:
         path, _, query = self.uri.decode("utf-8", "replace").partition("?")
         segments = [unquote(part) for part in path.split("/")[1:]]
-        if segments[-1] == "":
+        if segments and segments[-1] == "":  # CONNECT names a host, no path
             segments.pop()
         arguments = dict(parse_qsl(query, keep_blank_values=True))
         return Call(self.method.decode("ascii", "replace"), segments, arguments, self)
