@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from himbeerecouch import documents
-from himbeerecouch.commands.runner import STOP_LIMIT_S
+from himbeerecouch.commands.runner import LIMIT, STOP_LIMIT_S
 from himbeerecouch.errors import (
     BadRequest,
     CouchError,
@@ -340,6 +340,19 @@ class CommandsTests(CommandCase):
         self.assertEqual(self.commands.in_use(), set())
         self.assertEqual((self.answer("cancelled")[0], self.answer("refused")[0]), ("cancelled", "rejected"))
         self.assertEqual(self.started, [])
+
+    def test_claimed_by_another_while_it_waits(self) -> None:
+        """A command that another daemon claims while it waits for its turn here is left to that one."""
+        for number in range(LIMIT):
+            self.submit(self.save(f"before{number}"))
+        self.submit(self.save("queued"))
+        self.couch.edit("queued", execution={"state": "running", "claim": "theirs"})
+        self.submit(self.row("queued"))
+        self.assertNotIn("queued", self.commands.in_use())
+        self.started[0].callback("done")
+        self.submit(self.row("queued"))
+        self.assertEqual(len(self.started), LIMIT)
+        self.assertEqual(self.couch.documents["queued"]["execution"]["claim"], "theirs")
 
     def test_becomes_a_program(self) -> None:
         """A document that is no command any more gets no answer, which would keep what it has become from running."""

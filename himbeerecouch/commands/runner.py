@@ -165,7 +165,10 @@ class Commands(Service):
     def _renew(self, entry: Entry, command: Command) -> None:
         if command.rev != entry.command.rev:
             entry.latest = command
-        if command.cancel and entry.phase in (Phase.QUEUED, Phase.WAITING):
+        if command.claimed and entry.phase in (Phase.QUEUED, Phase.WAITING) and newer(command.rev, entry.command.rev):
+            self._forget(entry)
+            self._leave(entry)
+        elif command.cancel and entry.phase in (Phase.QUEUED, Phase.WAITING):
             self._forget(entry)
             self.submit(command)
         elif command.cancel:
@@ -175,6 +178,10 @@ class Commands(Service):
         elif entry.phase is Phase.WAITING and command.rev != entry.command.rev:
             self._forget(entry)
             self.submit(command)
+
+    def _leave(self, entry: Entry) -> None:
+        log.warn("command {id} is run by another daemon with the same MacID", id=entry.command.id)
+        self._memory.leave(entry.command.id)
 
     # --- from the queue to the answer ---------------------------------------------------------------------------------
 
@@ -222,8 +229,7 @@ class Commands(Service):
         if claim is not Claim.OURS:
             entry.phase = Phase.WAITING if claim is Claim.EDITED and self.running else Phase.STORING
             if claim is Claim.FOREIGN:
-                log.warn("command {id} is run by another daemon with the same MacID", id=command.id)
-                self._memory.leave(command.id)
+                self._leave(entry)
             return body, None
         entry.ours = True
         if entry.before is not None:
