@@ -155,6 +155,7 @@ class StateFolder:
         # Always the same name beside it, so that a power cut leaves at most one, which the next write takes over.
         fresh = self.path / f"{name}.new"
         try:
+            self._make_again()
             try:
                 _write_through(fresh, data, synced)
                 fresh.replace(self.path / name)
@@ -201,6 +202,16 @@ class StateFolder:
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
+
+    def _make_again(self) -> None:
+        """Have the folder again, and its lock, where somebody has deleted it under the daemon."""
+        if self._lock_fd < 0 or self.path.exists():
+            return
+        self.path.mkdir(mode=0o700, parents=True)
+        _hand_over(self.path, self.path.parent)
+        lost, self._lock_fd = self._lock_fd, _lock(self.path, 0)
+        os.close(lost)
+        log.warn("state folder {path} was deleted: what was in it is lost", path=str(self.path))
 
     def _settle(self) -> None:
         # A rename is on the disk only when the folder that it happened in has been synced too.

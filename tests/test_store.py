@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -77,6 +78,17 @@ class StateFolderTests(SynchronousTestCase):
         self.assertEqual((self.dir / "pi" / "secret").stat().st_mode & 0o777, 0o600)
         self.assertTrue(state.lasts)
         self.assertEqual(self.warnings, [])
+
+    def test_deleted_under_the_daemon(self) -> None:
+        """A folder that somebody deletes is made again, locked as before, with the next thing that is to be kept."""
+        state = self.open()
+        state.write("lost", b"x")
+        shutil.rmtree(self.dir)
+        state.write("kept", b"y")
+        self.assertEqual((state.read("lost"), state.read("kept")), (None, b"y"))
+        self.assertEqual((self.dir / "pi").stat().st_mode & 0o777, 0o700)
+        self.assertEqual(len(self.warnings), 1)
+        self.assertRaises(StateLocked, self.open)
 
     def test_owner(self) -> None:
         """What root makes belongs to whom the state directory does, so that the daemon of that user can use it."""
