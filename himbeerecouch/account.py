@@ -11,7 +11,7 @@ from pathlib import Path
 from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
-from himbeerecouch.errors import HimbeerecouchError, IdentityUnknown, StateError
+from himbeerecouch.errors import HimbeerecouchError, IdentityUnknown, PasswordFileError, StateError
 from himbeerecouch.identity import Identity, legacy_password, read_password_file
 from himbeerecouch.store import StateFolder
 
@@ -54,6 +54,7 @@ class Account:
     ) -> None:
         self._state = state
         self._random_bytes = random_bytes
+        self._password_file = password_file
         self._given = read_password_file(password_file) if password_file else None
         self._kept = self._read()
         mac_id = identity.mac_id if identity.fixed or not self._kept.mac_id else self._kept.mac_id
@@ -103,6 +104,19 @@ class Account:
         if self._kept.next_password:
             candidates.append(self._kept.next_password)
         return tuple(dict.fromkeys(candidates))
+
+    def look_again(self) -> bool:
+        """Read the operator's password file again; True where it has another password by now.
+
+        Where it can't be used, the one of before stays.
+        """
+        if self._password_file is None:
+            return False
+        try:
+            before, self._given = self._given, read_password_file(self._password_file)
+        except PasswordFileError:
+            return False
+        return self._given != before
 
     def accepted(self, password: str) -> None:
         """Keep what has just worked: the MacID, and the password, which from now on is never changed by itself.

@@ -234,6 +234,12 @@ def make_daemon(
         lights.look()
 
     login = Login(account.username, account.passwords(), accepted)
+
+    def look_again(node: Node) -> None:
+        node.look_for_server()
+        if account.look_again():
+            login.replace(account.passwords())
+
     couch = connect(reactor, login=login, ca_file=config.ca_file, random=random.random)
     commands = Commands(
         reactor,
@@ -291,7 +297,7 @@ def make_daemon(
             listener,
             clock=reactor,
             random=random.random,
-            failing=listener.look_for_server,
+            failing=lambda: look_again(listener),
         ),
         host=host,
         commands=commands,

@@ -184,6 +184,20 @@ class AccountTests(SynchronousTestCase):
         self.assertEqual(later.passwords(), (OLD, SECRET))
         self.assertRaises(PasswordFileError, self.account, password_file=Path("missing"))
 
+    def test_password_file_changes(self) -> None:
+        """Another password in the operator's file is taken over; where it can't be read, the one of before stays."""
+        given = Path(self.mktemp())
+        given.write_text("given\n")
+        account = self.account(password_file=given)
+        self.assertFalse(account.look_again())
+        given.write_text("")
+        self.assertFalse(account.look_again())
+        self.assertEqual(account.passwords(), ("given",))
+        given.write_text("other\n")
+        self.assertTrue(account.look_again())
+        self.assertEqual(account.passwords(), ("other",))
+        self.assertFalse(self.account().look_again())
+
     def test_garbage(self) -> None:
         """A state file that can't be understood is set aside, and a new password made."""
         good = {"mac_id": 5, "enrolled": True, "password": "x", "proven": True, "next_password": None}

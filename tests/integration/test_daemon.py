@@ -326,6 +326,18 @@ class TroubleTests(SynchronousTestCase):
         daemon.signal(signal.SIGHUP)
         daemon.wait_for("blink runs")
 
+    def test_password_changes(self) -> None:
+        """A password that is changed in the password file and at the server is taken over."""
+        self.world.make_database()
+        self.world.make_user()
+        self.world.program("before", LOOP.format("before"))
+        daemon = self.world.start(wait="before runs")
+        self.world.password_file.write_text("another\n")
+        self.world.make_user("another")
+        self.world.program("wake", LOOP.format("wake"))  # ends the poll that is let in by the old password
+        self.world.program("after", LOOP.format("after"))
+        daemon.wait_for("after runs")
+
     def test_no_user_yet(self) -> None:
         """A Pi without a user says what to do; soon after a probe it tries again, and is in when the user is there."""
         from himbeerecouch.discovery import ask
