@@ -94,6 +94,13 @@ class Requests(SynchronousTestCase):
             error = self.assertRaises(ValueError, render_request, Request(server))
             self.assertIn("URL", str(error))
 
+    def test_a_password_of_the_server(self) -> None:
+        """A request goes to the whole network: a URL with a password in it is not rendered, and not repeated."""
+        for server in ("http://admin:secret@server.name:5984", "http://admin:secret@server.name/a@b"):
+            error = self.assertRaises(ValueError, render_request, Request(server))
+            self.assertNotIn("secret", str(error))
+        render_request(Request("http://server.name/a@b"))
+
 
 class Answers(SynchronousTestCase):
     """What counts as an answer."""

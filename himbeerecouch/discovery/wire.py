@@ -48,6 +48,8 @@ def render_request(request: Request) -> bytes:
     data = json.dumps({"server": request.server}).encode("ascii")
     if not _is_url(request.server):
         raise ValueError(f"{request.server!r} is no URL of a server: give it as http://server.name:5984")
+    if "@" in request.server.split("/")[2]:
+        raise ValueError("the URL of the server has a password in it, which the whole network would read: leave it out")
     if len(data) > LIMIT_BYTES:
         raise ValueError(f"the URL of the server is too long: a request has at most {LIMIT_BYTES} bytes")
     return data
