@@ -1,237 +1,32 @@
-"""The daemon as a Unix process: its signals, its log file, its exit status, and how it replaces itself."""
+"""All services of the daemon in the process that they run in: how it begins, ends, and replaces itself."""
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import sys
 import threading
-import time
-import traceback
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
-from attrs import field, frozen
 from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorCore
-from twisted.logger import ILogObserver, Logger, textFileLogObserver
+from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.logfile import LogFile
-from twisted.python.usage import UsageError
 
-from himbeerecouch import offspring
+from himbeerecouch import offspring, unix
 from himbeerecouch.commands.runner import Commands
-from himbeerecouch.model import Running
 from himbeerecouch.node import Node
 from himbeerecouch.notify import Notify
 from himbeerecouch.programs.host import Host
 from himbeerecouch.programs.threads import owner_name
 
-LOG_FILE_BYTES = 1_000_000
-LOG_FILES = 5
-HANDOVER = "HIMBEERECOUCH_HANDOVER"
-ERROR_TAIL_CHARS = 500
-"""So much of the error that a program ended with is handed over: the environment has little room (execve(2))."""
-SWITCH_S = 0.0005
-"""Shorter costs the programs more than it saves: at 0.1 ms half of their speed."""
 LAST_QUIT_S = 5.0
 """How long programs may take to quit before the daemon replaces itself."""
 ENDING_S = 1.0
 """How long the process may take to end, once all services are gone."""
 
 log = Logger()
-
-
-# --- time -------------------------------------------------------------------------------------------------------------
-
-
-def use_monotonic_time(reactor: object) -> None:
-    """Make the reactor's timers run on the monotonic clock; called before anything is scheduled.
-
-    By itself Twisted uses wall-clock time, which on a Pi without a clock of its own jumps by years when NTP answers.
-    """
-    setattr(reactor, "seconds", time.monotonic)  # noqa: B010 - the reactor's interface does not name it assignable
-
-
-def share_processor() -> None:
-    """Have a program that computes give way to the reactor sooner than Python's 5 ms.
-
-    Each system call of the reactor waits that long for each such program: with ten of them a command took seconds.
-    """
-    sys.setswitchinterval(SWITCH_S)
-
-
-# --- the log file -----------------------------------------------------------------------------------------------------
-
-
-def bound_log_file(twistd: Any) -> None:
-    """Have twistd, whose options are ``twistd``, log to a bounded file wherever it would log to a file.
-
-    Called while twistd still parses its command line.  Its own log file is rotated too, but the old ones are never
-    deleted, and a Pi's card fills.  Raises UsageError where that file can't be written.
-    """
-    global _log_file  # noqa: PLW0603 - twistd takes a log observer by the name of a function without parameters
-    if twistd.get("logger") or twistd.get("syslog"):
-        return
-    path = twistd.get("logfile")
-    if path == "-" or (not path and twistd.get("nodaemon")):
-        return
-    _log_file = str(Path(path or "twistd.log").absolute())
-    try:
-        with Path(_log_file).open("ab"):
-            pass  # with twistd it would be a traceback
-    except OSError as error:
-        raise UsageError(f"the log file {_log_file} can't be written: {error.strerror}") from error
-    twistd["logfile"] = _log_file
-    twistd["logger"] = f"{__name__}.{bounded_log_observer.__name__}"
-
-
-_log_file = "twistd.log"
-
-
-def bounded_log_observer() -> ILogObserver:
-    """Log to the file of ``bound_log_file``, with at most ``LOG_FILES`` of ``LOG_FILE_BYTES``; SIGUSR1 rotates."""
-    file = cast(Any, LogFile).fromFullPath(_log_file, rotateLength=LOG_FILE_BYTES, maxRotatedFiles=LOG_FILES)
-
-    def rotate(number: int, frame: FrameType | None) -> None:
-        from twisted.internet import reactor
-
-        cast(Any, reactor).callFromThread(file.rotate)
-
-    signal.signal(signal.SIGUSR1, rotate)
-    return textFileLogObserver(file)
-
-
-# --- signals ----------------------------------------------------------------------------------------------------------
-
-
-def install_signals(reactor: Any, *, reload: Callable[[], None], owner_of: Callable[[int], str | None]) -> None:
-    """Take the daemon's signals; called again once the reactor runs, since it takes them when it starts.
-
-    SIGTERM and SIGINT end the daemon with exit status 0, where twistd would die of the signal.  SIGHUP calls
-    ``reload``.  SIGUSR2 logs every thread's stack, with the program that it belongs to.
-    """
-
-    def end(number: int, frame: FrameType | None) -> None:
-        reactor.callFromThread(_stop_once, reactor)
-
-    def hang_up(number: int, frame: FrameType | None) -> None:
-        reactor.callFromThread(reload)
-
-    def stacks(number: int, frame: FrameType | None) -> None:
-        # Formatted here and now: a reactor that is stuck is what one wants to see.
-        log.info("stacks of all threads:\n{stacks}", stacks=thread_stacks(owner_of))
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGHUP, hang_up)
-    signal.signal(signal.SIGUSR2, stacks)
-
-
-def _stop_once(reactor: IReactorCore) -> None:
-    from twisted.internet.error import ReactorNotRunning
-
-    try:
-        reactor.stop()
-    except ReactorNotRunning:
-        log.info("already stopping")
-
-
-def thread_stacks(owner_of: Callable[[int], str | None]) -> str:
-    """The stack of each thread, as text; ``owner_of`` gives the program of a thread's identifier."""
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    parts = []
-    for ident, frame in sorted(sys._current_frames().items()):
-        owner = owner_of(ident)
-        head = f"{names.get(ident, ident)}{f' of program {owner!r}' if owner else ''}"
-        parts.append(f"--- {head}\n{''.join(traceback.format_stack(frame))}")
-    return "\n".join(parts)
-
-
-# --- ending and replacing ---------------------------------------------------------------------------------------------
-
-
-@frozen
-class Handover:
-    """What one image of the daemon tells the next one of the same process."""
-
-    replaced: bool = False
-    """Whether there was one before."""
-    finished: Mapping[str, Running] = field(factory=dict, hash=False)
-    """Programs that had ended and are not started again, by id.  They stay so."""
-    pid_file: str | None = None
-    """To be removed at the end, since the new image is told of no pid file."""
-
-
-def take_handover() -> Handover:
-    """Return what the image before this one left, and forget it, so that no program or command inherits it."""
-    try:
-        left = os.environ.pop(HANDOVER, None)
-        told = json.loads(left or "{}")
-        finished = {id: Running(*running) for id, running in told.get("finished", {}).items()}
-        return Handover(left is not None, finished, told.get("pid_file"))
-    except (ValueError, TypeError, AttributeError):
-        log.warn("{name} in the environment is not understood, and not used", name=HANDOVER)
-        return Handover()
-
-
-def replace_image(twistd: Mapping[str, Any], arguments: Sequence[str], handover: Handover) -> NoReturn:
-    """Run the daemon afresh in this very process, in the foreground form: same pid, same log, same pid file.
-
-    twistd would refuse to start beside its own pid file, so the new image is told of none, and removes the real one
-    itself when it ends.  All of our descriptors are close-on-exec.
-    """
-    logger = twistd.get("logger")  # twistd has made the name into what it names
-    if logger is not None and logger is not bounded_log_observer:
-        logging = [f"--logger={logger.__module__}.{logger.__qualname__}"]
-    elif twistd.get("syslog"):
-        logging = ["--syslog", f"--prefix={twistd['prefix']}"]
-    else:
-        logging = [f"--logfile={twistd.get('logfile') or '-'}"]
-    finished = {
-        id: (program.digest, dict(program.asked), program.error and program.error[-ERROR_TAIL_CHARS:])
-        for id, program in handover.finished.items()
-    }
-    # One that comes before the new image has its handler must not end it; what is ignored stays so across exec.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    offspring.unmark()
-    os.environ[HANDOVER] = json.dumps({"finished": finished, "pid_file": handover.pid_file})
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(  # noqa: S606 - our own interpreter, no shell
-        sys.executable,
-        [
-            sys.executable,
-            "-c",
-            "from twisted.scripts.twistd import run; run()",
-            "--nodaemon",
-            "--pidfile=",
-            *logging,
-            "himbeerecouch",
-            *arguments,
-        ],
-    )
-
-
-def remove_pid_file(path: str | None) -> None:
-    """Remove the pid file, if there is one, as twistd does at an ordinary end."""
-    if path:
-        try:
-            Path(path).unlink(missing_ok=True)
-        except OSError as error:
-            log.warn("pid file {path} can't be removed: {error}", path=path, error=error)
-
-
-def end_at_once(status: int) -> NoReturn:
-    """End the process without waiting for threads that do not return: the interpreter would join them for ever."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
 
 
 class Daemon(MultiService):
@@ -252,7 +47,7 @@ class Daemon(MultiService):
         systemd: Notify,
         twistd: MutableMapping[str, Any],
         arguments: Sequence[str],
-        handover: Handover,
+        handover: unix.Handover,
         quit_timeout_s: float,
         close: Callable[[], None],
     ) -> None:
@@ -282,7 +77,7 @@ class Daemon(MultiService):
             offspring.end(left)
         offspring.mark(self._name)
         # Before the programs of the disk start: they are to quit, whoever asks for it.
-        take = partial(install_signals, self._reactor, reload=self._node.reload, owner_of=owner_name)
+        take = partial(unix.install_signals, self._reactor, reload=self._node.reload, owner_of=owner_name)
         take()
         super().startService()
         self._reactor.callWhenRunning(take)
@@ -310,11 +105,11 @@ class Daemon(MultiService):
         ending.daemon = True
         ending.start()
         if not self._twistd.get("pidfile"):
-            remove_pid_file(self._pid_file)
+            unix.remove_pid_file(self._pid_file)
 
     def _end_all_the_same(self, status: int) -> NoReturn:
-        remove_pid_file(self._pid_file)
-        end_at_once(status)
+        unix.remove_pid_file(self._pid_file)
+        unix.end_at_once(status)
 
     def replace(self, reason: str) -> None:
         """Start afresh with the same pid, because ``reason``: the last resort against a thread that never returns.
@@ -336,9 +131,10 @@ class Daemon(MultiService):
         # The new image takes a while to come to its first word.
         self._systemd.alive()
         os.environ.update(self._systemd.asked)
-        replace_image(self._twistd, self._arguments, Handover(True, self._host.finished, self._pid_file))
+        offspring.unmark()
+        unix.replace_image(self._twistd, self._arguments, unix.Handover(True, self._host.finished, self._pid_file))
 
     def _not_replaced(self, failure: Failure) -> None:
         if failure.check(CancelledError) is None:
             log.failure("the daemon can't replace itself, and ends", failure=failure)
-            end_at_once(1)
+            unix.end_at_once(1)

@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python import usage
 
-from himbeerecouch import daemon, notify
+from himbeerecouch import notify, unix
 from himbeerecouch.account import Account
 from himbeerecouch.actions import actions, rotate
 from himbeerecouch.boot import kept
@@ -28,6 +28,7 @@ from himbeerecouch.commands.journal import Journal
 from himbeerecouch.commands.runner import Commands
 from himbeerecouch.couch.changes import Changes
 from himbeerecouch.couch.client import Login, connect
+from himbeerecouch.daemon import Daemon
 from himbeerecouch.discovery.responder import Discovery, DiscoveryService, Mode
 from himbeerecouch.discovery.wire import PORT
 from himbeerecouch.enrolment import Enrolment
@@ -180,7 +181,7 @@ class Options(usage.Options):
         """Bound twistd's log file before twistd opens it."""
         parent = getattr(self, "parent", None)
         if parent is not None:
-            daemon.bound_log_file(parent)
+            unix.bound_log_file(parent)
 
     def config(self) -> Config:
         """The options as a value.  Paths are made absolute: a program may change the folder that all of it runs in."""
@@ -201,7 +202,7 @@ def makeService(options: Options) -> MultiService:
     # One that comes before the daemon has its handler, as in `rspby start && rspby reload`, must not end it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        handover, systemd = daemon.take_handover(), notify.take(os.environ)
+        handover, systemd = unix.take_handover(), notify.take(os.environ)
         return make_daemon(reactor, options.config(), parent, handover, systemd=systemd)
     except HimbeerecouchError as error:
         raise SystemExit(f"himbeerecouch does not start: {error}") from error
@@ -211,7 +212,7 @@ def make_daemon(
     reactor: Any,
     config: Config,
     twistd: MutableMapping[str, Any],
-    handover: daemon.Handover,
+    handover: unix.Handover,
     *,
     systemd: Mapping[str, str],
     proven_after_s: float = PROVEN_AFTER_S,
@@ -221,8 +222,8 @@ def make_daemon(
     ``systemd`` is how that asks to be told of the daemon.  A program that has run for ``proven_after_s`` is one to go
     back to.
     """
-    daemon.use_monotonic_time(reactor)
-    daemon.share_processor()
+    unix.use_monotonic_time(reactor)
+    unix.share_processor()
     identity = find_identity(interface=config.interface, mac_id=config.mac_id)
     state = StateFolder.open(Path(config.state_dir), identity.folder)
     account = Account(identity, state, password_file=Path(config.password_file) if config.password_file else None)
@@ -330,7 +331,7 @@ def make_daemon(
         quarantine.close()
         state.close()
 
-    whole = daemon.Daemon(
+    whole = Daemon(
         reactor,
         name=str(state.path),
         node=node,

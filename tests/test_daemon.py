@@ -1,195 +1,23 @@
-"""The daemon as a Unix process; ``tests/integration`` does all of this to the real one."""
+"""How the daemon begins, ends, and replaces itself."""
 
 from __future__ import annotations
 
 import os
 import queue
 import signal
-import sys
-import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ReactorNotRunning
 from twisted.internet.task import Clock
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
-from twisted.python.usage import UsageError
-from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch import daemon, offspring
-from himbeerecouch.daemon import HANDOVER, Daemon, Handover
+from himbeerecouch import daemon, offspring, unix
+from himbeerecouch.daemon import Daemon
 from himbeerecouch.model import Running
 from himbeerecouch.notify import Notify
-
-
-class Reactor:
-    """Keeps what it is asked for, and calls at once."""
-
-    def __init__(self) -> None:
-        self.stops = 0
-        self.triggers: list[tuple[Any, ...]] = []
-
-    def callFromThread(self, call: Any, *arguments: Any) -> None:
-        call(*arguments)
-
-    callWhenRunning = callFromThread
-
-    def addSystemEventTrigger(self, *trigger: Any) -> None:
-        self.triggers.append(trigger)
-
-    def stop(self) -> None:
-        self.stops += 1
-        if self.stops > 1:
-            raise ReactorNotRunning
-
-
-class Replaced(BaseException):
-    """Stands for the end of this image."""
-
-
-class DaemonCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-            self.addCleanup(signal.signal, number, signal.getsignal(number))
-        self.addCleanup(os.environ.pop, HANDOVER, None)
-        self.addCleanup(offspring.unmark)
-        self.logged: list[str] = []
-        observer = cast(ILogObserver, self._observe)
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
-
-    def _observe(self, event: LogEvent) -> None:
-        self.logged.append(formatEvent(event))
-
-
-class LogTests(DaemonCase):
-    def bound(self, **twistd: Any) -> dict[str, Any]:
-        daemon.bound_log_file(twistd)
-        return twistd
-
-    def test_what_is_bounded(self) -> None:
-        """A log file is bounded, whether named or twistd's own; stdout, syslog and another observer are let be."""
-        path = Path(self.mktemp()).absolute()
-        name = "himbeerecouch.daemon.bounded_log_observer"
-        self.assertEqual(self.bound(logfile=str(path)), {"logfile": str(path), "logger": name})
-        self.assertEqual(self.bound(logfile=str(path), nodaemon=1)["logger"], name)
-        self.assertEqual(self.bound(logfile=None)["logfile"], str(Path("twistd.log").absolute()))
-        for let_be in ({"logfile": "-"}, {"nodaemon": 1}, {"syslog": 1}, {"logger": "x.y"}):
-            self.assertEqual(self.bound(**let_be), let_be)
-
-    def test_one_that_can_not_be_written(self) -> None:
-        """A log file that can't be written is an error that names it."""
-        error = self.assertRaises(UsageError, self.bound, logfile="/no/such/folder/log")
-        self.assertIn("/no/such/folder/log can't be written: No such file", str(error))
-
-    def test_bounded(self) -> None:
-        """However much is logged, there are a few files of a few bytes; SIGUSR1 begins a new one."""
-        self.patch(daemon, "LOG_FILE_BYTES", 1000)
-        self.patch(daemon, "LOG_FILES", 2)
-        self.patch(global_reactor, "callFromThread", lambda call: call())
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        self.bound(logfile=str(folder / "log"))
-        observe = daemon.bounded_log_observer()
-        for number in range(200):
-            observe({"log_format": "line {number}", "number": number, "log_time": 0.0, "log_level": None})
-        os.kill(os.getpid(), signal.SIGUSR1)
-        self.assertEqual((folder / "log").read_text(), "")
-        self.assertIn("line 199", (folder / "log.1").read_text())
-        self.assertEqual(sorted(file.name for file in folder.iterdir()), ["log", "log.1", "log.2"])
-        self.assertLess(sum(file.stat().st_size for file in folder.iterdir()), 3000)
-
-
-class SignalTests(DaemonCase):
-    def test_signals(self) -> None:
-        """SIGTERM and SIGINT end it, once; SIGHUP reloads; SIGUSR2 logs the stacks with the programs' names."""
-        reactor, reloads = Reactor(), []
-        daemon.install_signals(reactor, reload=lambda: reloads.append(1), owner_of=lambda ident: "blink")
-        for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
-            os.kill(os.getpid(), number)
-        self.assertEqual((reloads, reactor.stops), ([1], 2))
-        self.assertIn("already stopping", self.logged)
-        stacks = next(line for line in self.logged if line.startswith("stacks"))
-        self.assertIn("of program 'blink'", stacks)
-        self.assertIn("in test_signals", stacks)
-
-    def test_stacks_of_nobody(self) -> None:
-        """A thread that is no program's bears its own name."""
-        self.assertIn("--- MainThread\n", daemon.thread_stacks(lambda ident: None))
-
-    def test_time(self) -> None:
-        """The reactor's timers do not follow the wall clock."""
-        reactor = Reactor()
-        daemon.use_monotonic_time(reactor)
-        self.assertIs(cast(Any, reactor).seconds, time.monotonic)
-
-    def test_processor(self) -> None:
-        """Programs that compute give way to the reactor sooner than Python has them do by itself."""
-        self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
-        sys.setswitchinterval(0.005)
-        daemon.share_processor()
-        self.assertLess(sys.getswitchinterval(), 0.001)
-
-
-class HandoverTests(DaemonCase):
-    def replace(self, twistd: dict[str, Any], handover: Handover) -> list[str]:
-        """The command line of the next image."""
-        argv: list[str] = []
-
-        def execv(path: str, arguments: list[str]) -> None:
-            argv.extend(arguments)
-            raise Replaced
-
-        self.patch(os, "execv", execv)
-        self.assertRaises(Replaced, daemon.replace_image, twistd, ["--mac-id=5"], handover)
-        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
-        return argv
-
-    def test_handed_over(self) -> None:
-        """What had finished, and the pid file, reach the next image, and nobody after it."""
-        given = Handover(True, {"a": Running("digest", {"lib": "x", "none": None})}, "/run/pid")
-        argv = self.replace({}, given)
-        self.assertEqual(argv[0], sys.executable)
-        self.assertEqual(argv[-5:], ["--nodaemon", "--pidfile=", "--logfile=-", "himbeerecouch", "--mac-id=5"])
-        self.assertEqual(daemon.take_handover(), given)
-        self.assertEqual(daemon.take_handover(), Handover())
-
-    def test_log(self) -> None:
-        """It goes on logging where it did."""
-
-        def observer() -> None:
-            """Somebody's own."""
-
-        table: tuple[tuple[dict[str, Any], list[str]], ...] = (
-            ({"logfile": "/x", "logger": daemon.bounded_log_observer}, ["--logfile=/x"]),
-            ({"syslog": 1, "prefix": "pi", "logger": None}, ["--syslog", "--prefix=pi"]),
-            ({"logger": observer}, [f"--logger={__name__}.{observer.__qualname__}"]),
-        )
-        for twistd, options in table:
-            argv = self.replace(twistd, Handover())
-            self.assertEqual(argv[argv.index("--pidfile=") + 1 : argv.index("himbeerecouch")], options)
-
-    def test_garbage(self) -> None:
-        """What is not understood is not used, and said."""
-        for text in ("{", "[]", '{"finished": {"a": 1}}', '{"finished": []}'):
-            os.environ[HANDOVER] = text
-            self.assertEqual(daemon.take_handover(), Handover())
-        self.assertEqual(len(self.logged), 4)
-
-    def test_pid_file(self) -> None:
-        """The pid file is removed; one that is gone is no error, and one that can't be removed is logged."""
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        (folder / "pid").write_text("1")
-        for path in (str(folder / "pid"), str(folder / "pid"), None):
-            daemon.remove_pid_file(path)
-        self.assertEqual(list(folder.iterdir()), [])
-        self.assertEqual(self.logged, [])
-        daemon.remove_pid_file(str(folder))
-        self.assertIn(str(folder), self.logged[0])
+from himbeerecouch.unix import Handover
+from tests.process_case import ProcessCase, Reactor
 
 
 class Part(Service):
@@ -219,11 +47,11 @@ class Part(Service):
         return self.stuck_programs
 
 
-class LifeTests(DaemonCase):
+class LifeTests(ProcessCase):
     def setUp(self) -> None:
         super().setUp()
         self.ends: queue.Queue[int] = queue.Queue()
-        self.patch(daemon, "end_at_once", self.ends.put)
+        self.patch(unix, "end_at_once", self.ends.put)
         self.patch(daemon, "ENDING_S", 0.0)
         self.patch(offspring, "orphans", lambda name: [])
         self.patch(offspring, "descendants", lambda: [])
@@ -297,7 +125,7 @@ class LifeTests(DaemonCase):
     def test_replace(self) -> None:
         """It replaces itself once, after the commands have ended and the programs have quit."""
         told: list[Any] = []
-        self.patch(daemon, "replace_image", lambda *given: told.append(given))
+        self.patch(unix, "replace_image", lambda *given: told.append(given))
         self.daemon.replace("too early")
         self.daemon.startService()
         self.daemon.replace("a program is stuck")
@@ -314,7 +142,7 @@ class LifeTests(DaemonCase):
         def fail(*given: Any) -> None:
             raise OSError("no memory")
 
-        self.patch(daemon, "replace_image", fail)
+        self.patch(unix, "replace_image", fail)
         self.daemon.startService()
         self.daemon.replace("a program is stuck")
         self.part.draining.callback(None)
@@ -328,12 +156,3 @@ class LifeTests(DaemonCase):
         self.successResultOf(self.daemon.stopService())
         self.assertEqual(self.ends.get(timeout=10), 0)
         self.assertNotIn("quit 5", self.part.told)
-
-
-class EndTests(DaemonCase):
-    def test_end_at_once(self) -> None:
-        """It ends without waiting for anything, with what was printed."""
-        ended: list[int] = []
-        self.patch(os, "_exit", ended.append)
-        daemon.end_at_once(3)
-        self.assertEqual(ended, [3])

@@ -67,6 +67,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "status.documents",
         "status.health",
         "store",
+        "unix",
     ),
     (
         "account",

@@ -15,8 +15,8 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch import tap
-from himbeerecouch.daemon import Handover
 from himbeerecouch.errors import CaFileError, PasswordFileError, StateLocked
+from himbeerecouch.unix import Handover
 
 
 class OptionTests(SynchronousTestCase):

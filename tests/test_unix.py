@@ -1,0 +1,154 @@
+"""What the daemon needs of Unix."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet import reactor as global_reactor
+from twisted.python.usage import UsageError
+
+from himbeerecouch import unix
+from himbeerecouch.model import Running
+from himbeerecouch.unix import HANDOVER, Handover
+from tests.process_case import ProcessCase, Reactor, Replaced
+
+
+class LogTests(ProcessCase):
+    def bound(self, **twistd: Any) -> dict[str, Any]:
+        unix.bound_log_file(twistd)
+        return twistd
+
+    def test_what_is_bounded(self) -> None:
+        """A log file is bounded, whether named or twistd's own; stdout, syslog and another observer are let be."""
+        path = Path(self.mktemp()).absolute()
+        name = "himbeerecouch.unix.bounded_log_observer"
+        self.assertEqual(self.bound(logfile=str(path)), {"logfile": str(path), "logger": name})
+        self.assertEqual(self.bound(logfile=str(path), nodaemon=1)["logger"], name)
+        self.assertEqual(self.bound(logfile=None)["logfile"], str(Path("twistd.log").absolute()))
+        for let_be in ({"logfile": "-"}, {"nodaemon": 1}, {"syslog": 1}, {"logger": "x.y"}):
+            self.assertEqual(self.bound(**let_be), let_be)
+
+    def test_one_that_can_not_be_written(self) -> None:
+        """A log file that can't be written is an error that names it."""
+        error = self.assertRaises(UsageError, self.bound, logfile="/no/such/folder/log")
+        self.assertIn("/no/such/folder/log can't be written: No such file", str(error))
+
+    def test_bounded(self) -> None:
+        """However much is logged, there are a few files of a few bytes; SIGUSR1 begins a new one."""
+        self.patch(unix, "LOG_FILE_BYTES", 1000)
+        self.patch(unix, "LOG_FILES", 2)
+        self.patch(global_reactor, "callFromThread", lambda call: call())
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        self.bound(logfile=str(folder / "log"))
+        observe = unix.bounded_log_observer()
+        for number in range(200):
+            observe({"log_format": "line {number}", "number": number, "log_time": 0.0, "log_level": None})
+        os.kill(os.getpid(), signal.SIGUSR1)
+        self.assertEqual((folder / "log").read_text(), "")
+        self.assertIn("line 199", (folder / "log.1").read_text())
+        self.assertEqual(sorted(file.name for file in folder.iterdir()), ["log", "log.1", "log.2"])
+        self.assertLess(sum(file.stat().st_size for file in folder.iterdir()), 3000)
+
+
+class SignalTests(ProcessCase):
+    def test_signals(self) -> None:
+        """SIGTERM and SIGINT end it, once; SIGHUP reloads; SIGUSR2 logs the stacks with the programs' names."""
+        reactor, reloads = Reactor(), []
+        unix.install_signals(reactor, reload=lambda: reloads.append(1), owner_of=lambda ident: "blink")
+        for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+        self.assertEqual((reloads, reactor.stops), ([1], 2))
+        self.assertIn("already stopping", self.logged)
+        stacks = next(line for line in self.logged if line.startswith("stacks"))
+        self.assertIn("of program 'blink'", stacks)
+        self.assertIn("in test_signals", stacks)
+
+    def test_stacks_of_nobody(self) -> None:
+        """A thread that is no program's bears its own name."""
+        self.assertIn("--- MainThread\n", unix.thread_stacks(lambda ident: None))
+
+    def test_time(self) -> None:
+        """The reactor's timers do not follow the wall clock."""
+        reactor = Reactor()
+        unix.use_monotonic_time(reactor)
+        self.assertIs(cast(Any, reactor).seconds, time.monotonic)
+
+    def test_processor(self) -> None:
+        """Programs that compute give way to the reactor sooner than Python has them do by itself."""
+        self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(0.005)
+        unix.share_processor()
+        self.assertLess(sys.getswitchinterval(), 0.001)
+
+
+class HandoverTests(ProcessCase):
+    def replace(self, twistd: dict[str, Any], handover: Handover) -> list[str]:
+        """The command line of the next image."""
+        argv: list[str] = []
+
+        def execv(path: str, arguments: list[str]) -> None:
+            argv.extend(arguments)
+            raise Replaced
+
+        self.patch(os, "execv", execv)
+        self.assertRaises(Replaced, unix.replace_image, twistd, ["--mac-id=5"], handover)
+        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+        return argv
+
+    def test_handed_over(self) -> None:
+        """What had finished, and the pid file, reach the next image, and nobody after it."""
+        given = Handover(True, {"a": Running("digest", {"lib": "x", "none": None})}, "/run/pid")
+        argv = self.replace({}, given)
+        self.assertEqual(argv[0], sys.executable)
+        self.assertEqual(argv[-5:], ["--nodaemon", "--pidfile=", "--logfile=-", "himbeerecouch", "--mac-id=5"])
+        self.assertEqual(unix.take_handover(), given)
+        self.assertEqual(unix.take_handover(), Handover())
+
+    def test_log(self) -> None:
+        """It goes on logging where it did."""
+
+        def observer() -> None:
+            """Somebody's own."""
+
+        table: tuple[tuple[dict[str, Any], list[str]], ...] = (
+            ({"logfile": "/x", "logger": unix.bounded_log_observer}, ["--logfile=/x"]),
+            ({"syslog": 1, "prefix": "pi", "logger": None}, ["--syslog", "--prefix=pi"]),
+            ({"logger": observer}, [f"--logger={__name__}.{observer.__qualname__}"]),
+        )
+        for twistd, options in table:
+            argv = self.replace(twistd, Handover())
+            self.assertEqual(argv[argv.index("--pidfile=") + 1 : argv.index("himbeerecouch")], options)
+
+    def test_garbage(self) -> None:
+        """What is not understood is not used, and said."""
+        for text in ("{", "[]", '{"finished": {"a": 1}}', '{"finished": []}'):
+            os.environ[HANDOVER] = text
+            self.assertEqual(unix.take_handover(), Handover())
+        self.assertEqual(len(self.logged), 4)
+
+    def test_pid_file(self) -> None:
+        """The pid file is removed; one that is gone is no error, and one that can't be removed is logged."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "pid").write_text("1")
+        for path in (str(folder / "pid"), str(folder / "pid"), None):
+            unix.remove_pid_file(path)
+        self.assertEqual(list(folder.iterdir()), [])
+        self.assertEqual(self.logged, [])
+        unix.remove_pid_file(str(folder))
+        self.assertIn(str(folder), self.logged[0])
+
+
+class EndTests(ProcessCase):
+    def test_end_at_once(self) -> None:
+        """It ends without waiting for anything, with what was printed."""
+        ended: list[int] = []
+        self.patch(os, "_exit", ended.append)
+        unix.end_at_once(3)
+        self.assertEqual(ended, [3])
