@@ -46,7 +46,7 @@ class ReadmeTests(SynchronousTestCase):
             ["bash", "-eu"], input=script, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
         )
         self.assertEqual(done.returncode, 0, f"{script}\n{done.stderr}")
-        self.assertNotIn('"error"', done.stdout, script)
+        self.assertNotIn('{"error"', done.stdout, script)
         return done.stdout
 
     def run_document(self, path: Path) -> str:
