@@ -83,7 +83,7 @@ class PaceTests(SynchronousTestCase):
         self.assertEqual(waits, [0.5, 1.0, 2.0, 4.0, 8.0, LONGEST_BACKOFF_S / 2, LONGEST_BACKOFF_S / 2, 15.0])
         pace.hurry()
         self.assertEqual(pace.due(HEARTBEAT), SETTLE_S)
-        pace.failed(100.0, 0.0, 75.0)
+        pace.failed(100.0, 0.0, 75.0, asked=True)
         pace.hurry()
         self.assertEqual(pace.due(HEARTBEAT), 175.0)
         write(pace, 175.0)

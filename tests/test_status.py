@@ -228,6 +228,18 @@ class HeartbeatTests(StatusCase):
         self.wait(40)
         self.assertEqual(self.said(), [])
 
+    def test_enrolled_meanwhile(self) -> None:
+        """After a refused login it is told as soon as another request got through, not when the gate would have opened."""
+        refused = LoginRefused("PUT", status=401)
+        refused.retry_after_s = 75.0
+        self.couch.refusals = {OWN: refused}
+        self.start()
+        self.wait(5)
+        self.couch.refusals = {}
+        self.status.hurry()
+        self.wait(1)
+        self.assertEqual(self.there()["type"], "heartbeat")
+
     def test_refused_otherwise(self) -> None:
         """Another refusal is logged, once, and tried again."""
         self.couch.refusals = {OWN: BadRequest("PUT", status=413, reason="too large")}

@@ -80,11 +80,11 @@ class Pace:
         self._failures = 0
         self.not_before = -math.inf
 
-    def failed(self, now: float, random: float, retry_after_s: float | None) -> None:
-        """Take in that the server is not to be had: try again later, or when it said so."""
+    def failed(self, now: float, random: float, retry_after_s: float | None, *, asked: bool = False) -> None:
+        """Take in that the server is not to be had: try again later; ``asked``: it said itself when."""
         wait_s = random * min(LONGEST_BACKOFF_S, 2.0 ** min(self._failures, 10))
         self.not_before = now + max(SHORTEST_BACKOFF_S, wait_s, retry_after_s or 0.0)
-        self._asked = retry_after_s is not None
+        self._asked = asked
         self._failures += 1
 
     def hurry(self) -> None:

@@ -275,7 +275,10 @@ class Status(Service):
     def _failed(self, pace: Pace, error: CouchError | None) -> None:
         """Try again later.  That a server is away is said by the feed; what else is wrong, here."""
         now = self._clock.seconds()
-        pace.failed(now, self._random(), getattr(error, "retry_after_s", None))
+        retry_after_s: float | None = getattr(error, "retry_after_s", None)
+        # After a refused login it is our own gate that says when; it opens as soon as another request got through.
+        asked = retry_after_s is not None and not isinstance(error, LoginRefused)
+        pace.failed(now, self._random(), retry_after_s, asked=asked)
         if error is None or isinstance(error, Unavailable | LoginRefused):
             return
         complaint, at = self._complaint
