@@ -229,7 +229,7 @@ class HeartbeatTests(StatusCase):
         self.assertEqual(self.said(), [])
 
     def test_enrolled_meanwhile(self) -> None:
-        """After a refused login it is told as soon as another request got through, not when the gate would have opened."""
+        """After a refused login it is told as soon as another request got through, not when the gate said."""
         refused = LoginRefused("PUT", status=401)
         refused.retry_after_s = 75.0
         self.couch.refusals = {OWN: refused}
