@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import re
 import secrets
@@ -169,6 +170,7 @@ class Soak:
         early = time.monotonic() - self.started_at < PROVEN_S
         if self.random.random() < 0.5 or (early and self.early_kills >= 2):
             self.early_kills = 0
+            self.has_handlers()
             status = self.daemon.stop()
             check(status == 0, f"the daemon ended with {status}\n{self.daemon.log()[-3000:]}")
         else:
@@ -181,7 +183,13 @@ class Soak:
 
     def hang_up(self) -> None:
         """SIGHUP: read the server file again, and restart the programs."""
+        self.has_handlers()
         self.daemon.signal(signal.SIGHUP)
+
+    def has_handlers(self) -> None:
+        """Wait until the daemon takes signals: while Python itself starts, nothing can keep them from ending it."""
+        until(lambda: "[himbeerecouch." in self.daemon.log(), "the daemon's first line")
+        time.sleep(0.3)
 
     def trouble(self) -> None:
         """Make the network fail in some way, or in none."""
@@ -332,7 +340,7 @@ def soak(minutes: float, seed: int, folder: Path) -> str:
             f"memory {before[2]:.1f} -> {mb:.1f} MB"
         )
     except AssertionError as error:
-        kept = Path(tempfile.gettempdir()) / f"himbeerecouch-soak-{seed}.log"
+        kept = Path(tempfile.gettempdir()) / f"himbeerecouch-soak-{seed}-{os.getpid()}.log"
         with contextlib.suppress(NameError), kept.open("w") as file:
             file.writelines(f"--- daemon {daemon.pid}\n{daemon.log()}\n" for daemon in one.daemons)
         raise AssertionError(f"{error}\nthe daemons' logs are in {kept}") from None
