@@ -51,13 +51,28 @@ class Reply:
     headed_at: float
 
 
+class Body:
+    """The bytes of a request's body, to be let go when it is over.
+
+    A failure keeps the frames that it went through, and what those hold, until the garbage collector comes by at last:
+    they hold this, and no megabytes.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def drop(self) -> None:
+        """Let the bytes go."""
+        self.data = b""
+
+
 @implementer(IBodyProducer)
 class BytesBody:
     """The body of a request, sent piece by piece: a large one is not copied as a whole into the connection's buffer."""
 
-    def __init__(self, data: bytes) -> None:
-        self.length = len(data)
-        self._data = memoryview(data)
+    def __init__(self, body: Body) -> None:
+        self.length = len(body.data)
+        self._body = body
         self._sent_bytes = 0
         self._paused = False
         self._done: Deferred[None] = Deferred()
@@ -84,7 +99,7 @@ class BytesBody:
 
     def _send(self) -> None:
         while self._consumer is not None and not self._paused and self._sent_bytes < self.length:
-            piece = bytes(self._data[self._sent_bytes : self._sent_bytes + PIECE_BYTES])
+            piece = self._body.data[self._sent_bytes : self._sent_bytes + PIECE_BYTES]
             self._sent_bytes += len(piece)
             self._consumer.write(piece)
         if self._consumer is not None and self._sent_bytes == self.length:
@@ -134,7 +149,7 @@ async def fetch(
     method: str,
     url: str,
     *,
-    body: bytes | None,
+    body: Body | None,
     bounds: Bounds,
 ) -> Reply:
     """Make one request and read its whole answer, whatever its status; ``what`` names it in errors.
@@ -148,10 +163,11 @@ async def fetch(
     if body is not None:
         headers.setRawHeaders("Content-Type", ["application/json"])
     client = HTTPClient(agent, data_to_body_producer=BytesBody)
+    data: Any = body  # which treq hands to its body producer as it is
     late: IDelayedCall | None = None
     try:
         request: Deferred[Any] = client.request(
-            method, url, headers=headers, data=body, allow_redirects=False, unbuffered=True, reactor=clock
+            method, url, headers=headers, data=data, allow_redirects=False, unbuffered=True, reactor=clock
         )
         late = clock.callLater(min(bounds.headers_s, bounds.total_s), request.cancel)
         response = await request

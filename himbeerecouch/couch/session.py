@@ -18,7 +18,7 @@ from twisted.web.iweb import IAgent
 from himbeerecouch.couch import address, answers
 from himbeerecouch.couch.asks import Timing
 from himbeerecouch.couch.clocks import ServerClock
-from himbeerecouch.couch.fetch import Bounds, OriginAgent, Reply, fetch
+from himbeerecouch.couch.fetch import Body, Bounds, OriginAgent, Reply, fetch
 from himbeerecouch.couch.gate import Closed, Gate, Ticket, Verdict
 from himbeerecouch.couch.login import Attempt, Login
 from himbeerecouch.errors import (
@@ -189,7 +189,14 @@ class Session:
 
         Raises CouchError.
         """
-        body = None if call.json is None else _encode(call)
+        body = None if call.json is None else Body(_encode(call))
+        try:
+            return await self._request(call, body)
+        finally:
+            if body is not None:
+                body.drop()
+
+    async def _request(self, call: Call, body: Body | None) -> Any:
         until = self._clock.seconds() + self._timing.request_s
         again = True
         while again:
@@ -297,7 +304,7 @@ class Session:
                 raise
         server.gate.greeted()
 
-    async def _fetch(self, call: Call, server: _Server, authorization: bytes | None, body: bytes | None) -> Reply:
+    async def _fetch(self, call: Call, server: _Server, authorization: bytes | None, body: Body | None) -> Reply:
         """Make one request to the server itself."""
         try:
             url = server.address.url(*call.path) + (f"?{call.query}" if call.query else "")
