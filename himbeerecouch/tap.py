@@ -223,6 +223,7 @@ def make_daemon(
     back to.
     """
     unix.use_monotonic_time(reactor)
+    unix.return_large_blocks()
     unix.share_processor()
     identity = find_identity(interface=config.interface, mac_id=config.mac_id)
     state = StateFolder.open(Path(config.state_dir), identity.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -22,6 +23,8 @@ from twisted.python.usage import UsageError
 
 from himbeerecouch.model import Running
 
+M_MMAP_THRESHOLD = -3
+LARGE_BYTES = 128 * 1024
 LOG_FILE_BYTES = 1_000_000
 LOG_FILES = 5
 HANDOVER = "HIMBEERECOUCH_HANDOVER"
@@ -50,6 +53,20 @@ def share_processor() -> None:
     Each system call of the reactor waits that long for each such program: with ten of them a command took seconds.
     """
     sys.setswitchinterval(SWITCH_S)
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def return_large_blocks() -> None:
+    """Have the C library give each large block of memory back when it is freed.
+
+    By itself glibc raises the size from which it does so with every large block that it sees (mallopt(3)): after some
+    answers of megabytes the next ones come from the heap, and what is freed there stays with the process for ever.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # other C libraries have none, and no such habit
+        mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 # --- the log file -----------------------------------------------------------------------------------------------------

@@ -87,6 +87,22 @@ class SignalTests(ProcessCase):
         self.assertLess(sys.getswitchinterval(), 0.001)
 
 
+class MemoryTests(ProcessCase):
+    def test_large_blocks(self) -> None:
+        """What was taken in large blocks is given back, also after larger ones were freed before."""
+        unix.return_large_blocks()
+        statm = Path("/proc/self/statm")
+        page_bytes = os.sysconf("SC_PAGE_SIZE")
+        for _ in range(5):
+            blocks = [bytes(b"x" * (1_000_000 + 10_000 * number)) for number in range(20)]
+            last = bytearray(200_000)  # lies behind them, where they came from one heap
+            before = int(statm.read_text().split()[1])
+            blocks.clear()
+            returned_bytes = (before - int(statm.read_text().split()[1])) * page_bytes
+            self.assertGreater(returned_bytes, 15_000_000)
+            del last
+
+
 class HandoverTests(ProcessCase):
     def replace(self, twistd: dict[str, Any], handover: Handover) -> list[str]:
         """The command line of the next image."""

@@ -57,6 +57,6 @@ FAULTS: dict[int, Fault] = {
     28: Fault("50,000 datagrams a second", machine.datagrams, busy=True),
     29: Fault("second daemon", machine.second_daemon, fast=True),
     30: Fault("program segfaults", programs.segfault_at_start),
-    31: Fault("typo in a global module", programs.typo_in_a_global_module),
+    31: Fault("typo in a global module", programs.typo_in_a_global_module, fast=True),
     32: Fault("SIGTERM", machine.terminated, fast=True),
 }
