@@ -19,7 +19,7 @@ from tests.faults.stage import (
     runs,
     took,
 )
-from tests.integration.world import MAC_ID, PATH, until
+from tests.integration.world import MAC_ID, PATH, World, until
 
 
 def crashes_at_once(stage: Stage) -> str:
@@ -177,15 +177,18 @@ def typo_in_a_global_module(stage: Stage) -> str:
     daemon = world.start(wait="user runs")
     world.save("lib", type=5, global_modules={"sensors": "VALUE = !\n"})
     daemon.wait_for("does not compile")
-    heartbeat = f"{PATH}_status/{MAC_ID}_heartbeat"
-    said = until(
-        lambda: [r for r in world.couch.ask("GET", heartbeat).get("rejected", ()) if r["id"] == "lib"],
-        "the status to say so",
-        40,
-    )
+    said = until(lambda: _rejected(world, "lib"), "the status to say so", 40)
     exactly(daemon, {"user runs": 1, "user quits": 0, "other runs": 1, "other quits": 0})
     world.save("lib", type=5, global_modules={"sensors": "VALUE = 2\n"})
     until(runs(daemon, "user", 2), "the user of the mended module")
     exactly(daemon, {"other runs": 1})
     alive(daemon)
     return f"nobody restarted; the status says: {said[0]['reason']}"
+
+
+def _rejected(world: World, id: str) -> list[dict[str, str]]:
+    try:
+        status = world.couch.ask("GET", f"{PATH}_status/{MAC_ID}_heartbeat")
+    except OSError:  # there is none yet
+        return []
+    return [rejected for rejected in status["rejected"] if rejected["id"] == id]
