@@ -330,6 +330,29 @@ class Stopping(HostCase):
         self.reactor.until(lambda: "clock: new" in self.lines)
         self.assertEqual(self.said(), ["quits True", "new"])
 
+    def test_breeding_notifications(self) -> None:
+        """Notifications that each register two more are called in a few threads, however many there are."""
+        self.begin(
+            "import threading, time\n"
+            "most = 0\n"
+            "def breed():\n"
+            "    global most\n"
+            "    most = max(most, sum('notification' in t.name for t in threading.enumerate()))\n"
+            "    if not done.is_set():\n"
+            "        time.sleep(0.001)\n"
+            "        register_quit_notification(breed), register_quit_notification(breed)\n"
+            "done = threading.Event()\n"
+            "def main():\n"
+            "    register_quit_notification(breed)\n"
+            "    while not should_quit(): time.sleep(1)\n"
+            "    while most < 16: time.sleep(0.01)\n"
+            "    done.set()\n"
+            "    log('most', most)\n"
+        )
+        self.host.stop("clock")
+        self.run_until(None)
+        self.assertEqual([line for line in self.lines if "most" in line], ["clock: most 16"])
+
     def test_bad_notifications(self) -> None:
         """A notification that raises or hangs keeps neither the reactor nor the other notifications."""
         self.begin(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import functools
+import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -48,6 +49,11 @@ class Attempt:
         self._output = output
         self._loaded = loaded
         self.family = Family(name=self._name, write=output.write, failed=self._thread_failed, empty=empty)
+        self._notifying = threading.Lock()
+        """Held to change the next two."""
+        self._due: deque[Notification] = deque()
+        self._lanes = 0
+        """How many threads call what is due."""
         self.quit = Quit(self._notify)
         injected = {
             "log": self._log,
@@ -93,16 +99,34 @@ class Attempt:
         self._output.write(f"{error}\n")
 
     def _notify(self, notifications: Sequence[Notification]) -> None:
-        for number in range(min(NOTIFICATION_THREADS, len(notifications))):
-            lane = notifications[number::NOTIFICATION_THREADS]
+        # In a few threads only: one that registers others, which do the same, would else double their number for ever.
+        with self._notifying:
+            self._due.extend(notifications)
+            fresh = min(NOTIFICATION_THREADS - self._lanes, len(self._due))
+            self._lanes += fresh
+        for _ in range(fresh):
             try:
-                self.family.start(f"{self._name}: quit notification", functools.partial(self._call, lane))
+                self.family.start(f"{self._name}: quit notification", self._call_due)
             except RuntimeError as error:
+                with self._notifying:
+                    self._lanes -= 1
                 self._fail(f"a quit notification could not be called: {error}")
 
-    def _call(self, notifications: Sequence[Notification]) -> None:
-        for notification in notifications:
+    def _call_due(self) -> None:
+        while (notification := self._next_due()) is not None:
             try:
                 notification()
             except Exception as error:  # noqa: BLE001 - one bad notification must not keep the next from being called
                 self._fail(f"in a quit notification: {describe(error)}")
+            except BaseException:
+                with self._notifying:
+                    self._lanes -= 1
+                raise
+
+    def _next_due(self) -> Notification | None:
+        with self._notifying:
+            if self._due:
+                return self._due.popleft()
+            # Under the same lock, so that one that is added right now has a thread.
+            self._lanes -= 1
+            return None
