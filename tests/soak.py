@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import random
-import re
 import secrets
 import signal
 import sys
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.faults.proxy import Proxy
-from tests.faults.stage import Stage, check, named, ready_for_commands
+from tests.faults.stage import KEPT_CONNECTIONS, Stage, check, named, own_threads, ready_for_commands
 from tests.integration.world import MAC_ID, PATH, Daemon, until
 
 IDS: Final = tuple(f"program{number}" for number in range(8))
@@ -302,16 +301,7 @@ class Soak:
             self._edit(id, kind)
         self.settle("a few programs")
         time.sleep(2)
-        return self.threads(), self.daemon.descriptors(), self.daemon.resident_mb()
-
-    def threads(self) -> int:
-        """How many threads the daemon has beside those of Twisted's pool, which looks up names and keeps up to ten."""
-        before = len(self.daemon.log())
-        self.daemon.signal(signal.SIGUSR2)  # logs the stack of each
-        until(lambda: "thread_stacks" in self.daemon.log()[before:], "the stacks of all threads")
-        time.sleep(0.3)
-        stacks = self.daemon.log()[before:]
-        return len(re.findall(r"^\t--- (?!PoolThread-twisted)", stacks, re.MULTILINE))
+        return own_threads(self.daemon), self.daemon.descriptors(), self.daemon.resident_mb()
 
 
 def soak(minutes: float, seed: int, folder: Path) -> str:
@@ -327,7 +317,10 @@ def soak(minutes: float, seed: int, folder: Path) -> str:
         one.check_commands()
         threads, files, mb = one.size()
         check(threads <= before[0], f"{threads} threads, and {before[0]} at the start")
-        until(lambda: one.daemon.descriptors() <= before[1] + 2, f"{files} files, and {before[1]} at the start")
+        until(
+            lambda: one.daemon.descriptors() <= before[1] + KEPT_CONNECTIONS,
+            f"{files} files, and {before[1]} at the start",
+        )
         check(mb <= before[2] + MORE_MB, f"{mb:.1f} MB, and {before[2]:.1f} MB at the start")
         status = one.daemon.stop()
         check(status == 0, f"the daemon ended with {status}")

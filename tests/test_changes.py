@@ -235,6 +235,21 @@ class ChangesTests(SynchronousTestCase):
         self.changes.startService()
         self.assertEqual(len(self.notes.heard), 2)
 
+    def test_slow_failures(self) -> None:
+        """A failure that took longer than the pause after it is one as well: it is logged, and passed on."""
+        from twisted.logger import globalLogPublisher
+
+        events: list[Any] = []
+        observer: Any = events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.changes.startService()
+        self.clock.advance(30)
+        self.answer(errors.Unreachable("db", reason="no name server"))
+        warned = [e for e in events if e.get("log_format", "").startswith("{server}: {error}")]
+        self.assertEqual([(e["error"], e["wait_s"]) for e in warned], [("db: no name server", 0)])
+        self.assertEqual(self.failed_at, [30.0])
+
     def test_says_so_once(self) -> None:
         """The same failure is logged once in ten minutes, with what to do, and the end of it too."""
         from twisted.logger import globalLogPublisher

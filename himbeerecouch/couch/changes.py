@@ -162,11 +162,14 @@ class Changes(Service):
         return d
 
     def _received(self, outcome: Outcome) -> None:
+        failures = self._follower.failures
         delivery = self._follower.received(self._clock.seconds(), outcome, self._random())
         if delivery is not None:
             self._deliver(delivery)
-        self._report(outcome)
-        if isinstance(outcome, CouchError) and self._follower.not_before > self._clock.seconds():
+        # Some errors are no failures: an answer that was too large is asked for in smaller pieces.
+        failed = self._follower.failures > failures
+        self._report(outcome, failed)
+        if failed:
             self._failing()
 
     def _deliver(self, delivery: Delivery) -> None:
@@ -192,10 +195,10 @@ class Changes(Service):
             log.failure("{database}: the documents in use are not known; the feed goes on", database=self._database)
             return ()
 
-    def _report(self, outcome: Outcome) -> None:
+    def _report(self, outcome: Outcome, failed: bool) -> None:
         """Say what is wrong, once for each cause and then every ten minutes, and when it is well again."""
         now = self._clock.seconds()
-        if isinstance(outcome, CouchError) and self._follower.not_before > now:
+        if failed and isinstance(outcome, CouchError):
             complaint = f"{type(outcome).__name__} {outcome.status} {outcome.reason}"
             if complaint != self._complaint or now - self._complained_at >= REPEAT_S:
                 self._complaint, self._complained_at = complaint, now
@@ -204,7 +207,7 @@ class Changes(Service):
                     server=self._couch.url,
                     error=str(outcome).rstrip("."),
                     advice=" ".join((type(outcome).__doc__ or "").split()),
-                    wait_s=self._follower.not_before - now,
+                    wait_s=max(0.0, self._follower.not_before - now),
                 )
         elif self._complaint and self._follower.failures == 0:
             self._complaint = ""

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -28,6 +29,10 @@ def main():
 """
 """A program that says when it starts and when it quits, and quits when it is told."""
 ONCE = "def main():\n    log('{0} runs')\n"
+
+
+KEPT_CONNECTIONS = 4
+"""So many the daemon keeps open for the next request, for half a minute each."""
 
 
 class Stage:
@@ -98,6 +103,15 @@ def alive(daemon: Daemon) -> None:
 def ready_for_commands(world: World) -> None:
     """Wait until a command that is inserted now counts as new."""
     until((world.state_dir / str(MAC_ID) / "started").exists, "the first snapshot")
+
+
+def own_threads(daemon: Daemon) -> int:
+    """How many threads the daemon has beside those of Twisted's pool, which looks up names and keeps up to ten."""
+    before = len(daemon.log())
+    daemon.signal(signal.SIGUSR2)  # logs the stack of each
+    until(lambda: "thread_stacks" in daemon.log()[before:], "the stacks of all threads")
+    time.sleep(0.3)
+    return len(re.findall(r"^\t--- (?!PoolThread-twisted)", daemon.log()[before:], re.MULTILINE))
 
 
 def peak_mb(pid: int) -> float:
