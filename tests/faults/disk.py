@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults.stage import LOOP, Stage, alive, check, needs, private_mounts, ready_for_commands, runs
+from tests.faults.stage import LOOP, Stage, alive, check, end_all, needs, private_mounts, ready_for_commands, runs
 from tests.integration.world import MAC_ID, Daemon, World, until
 
 
@@ -63,6 +63,7 @@ def _small_disk(stage: Stage, world: World) -> Path:
 def _broken(stage: Stage) -> str:
     needs("strace")
     world = stage.world("blink")
+    stage.addCleanup(end_all, f"--server-file={world.server_file}")  # the daemon outlives a strace that is killed
     # Every fsync of the daemon's fails with EIO, as on a card that is worn out.
     calls = "fsync,fdatasync"
     strace = ["strace", "-f", "-qq", "-o", "/dev/null", "--seccomp-bpf", "-e", f"trace={calls}"]
