@@ -16,16 +16,19 @@ def add_process(
     pid: int,
     *,
     group: int = 0,
-    session: int = 0,
+    session: int | None = None,
     ticks: int = 0,
     state: str = "S",
     name: str = "x",
     claim: str | None = None,
 ) -> None:
-    """A process in a made-up ``/proc``: by itself the leader of a group and session of its own."""
+    """A process in a made-up ``/proc``: by itself the leader of a group and session of its own.
+
+    Session 0 is the kernel's word for one that began outside of this pid namespace, as in a container.
+    """
     folder = proc / str(pid)
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = [1, group or pid, session or group or pid, *[0] * 15, ticks, 0]
+    numbers = [1, group or pid, (group or pid) if session is None else session, *[0] * 15, ticks, 0]
     (folder / "stat").write_text(f"{pid} ({name}) {state} {' '.join(map(str, numbers))}")
     marks = [] if claim is None else [f"{MARK}={claim}"]
     (folder / "environ").write_bytes("\0".join(["HOME=/", *marks, ""]).encode())
