@@ -82,7 +82,8 @@ def _program(document: Json, max_source_bytes: int) -> Program | None:
         digest=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
         offline=document.get("offline") is not False,
         restart=_restart(document),
-        rollback=_rollback(document),
+        rollback=_flag(document, "rollback"),
+        stopped=_flag(document, "stopped"),
         body=document,
     )
 
@@ -98,11 +99,11 @@ def _restart(document: Json) -> Restart:
         raise DocumentError(document["_id"], f'"restart" must be one of {known}') from None
 
 
-def _rollback(document: Json) -> bool:
-    rollback = document.get("rollback")
-    if rollback is not None and not isinstance(rollback, bool):
-        raise DocumentError(document["_id"], '"rollback" must be true or false')
-    return bool(rollback)
+def _flag(document: Json, key: str) -> bool:
+    flag = document.get(key)
+    if flag is not None and not isinstance(flag, bool):
+        raise DocumentError(document["_id"], f'"{key}" must be true or false')
+    return bool(flag)
 
 
 def _sources(document: Json, key: str, max_source_bytes: int) -> dict[str, str]:

@@ -73,6 +73,8 @@ class Program:
     restart: Restart = Restart.ON_FAILURE
     rollback: bool = False
     """Gives way to the revision before it where it crashes again and again from its start."""
+    stopped: bool = False
+    """Is not run: somebody has stopped it, and may start it again."""
     body: Json = field(factory=dict, eq=False, repr=False)
     """The whole document, as it is kept on disk."""
 
@@ -154,6 +156,7 @@ class ProgramState(enum.Enum):
     ROLLED_BACK = "rolled-back"
     QUARANTINED = "quarantined"
     REJECTED = "rejected"
+    STOPPED = "stopped"
 
 
 @frozen

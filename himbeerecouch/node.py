@@ -225,7 +225,7 @@ class Node(MultiService):
         for program in self._catalogue.programs.values():
             # Saved without a change it runs on, but under its new revision: somebody may wait for just that one.
             self._host.saved(program)
-        self._quarantine.starting(step.start, self._global_modules)
+        self._quarantine.starting((one for one in step.start if not one.stopped), self._global_modules)
         for program in step.start:
             self._host.start(program)
 

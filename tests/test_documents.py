@@ -100,6 +100,11 @@ class ProgramTests(SynchronousTestCase):
             [program(code="", rollback=said).rollback for said in (True, False, None)], [True, False, False]
         )
 
+    def test_stopped(self) -> None:
+        """A program runs unless its document says that it is stopped."""
+        self.assertEqual([program(code="", stopped=said).stopped for said in (True, False, None)], [True, False, False])
+        self.assertFalse(program(code="").stopped)
+
     def test_refused(self) -> None:
         """Each document that can't be used says why."""
         table: tuple[tuple[dict[str, Any], str], ...] = (
@@ -121,6 +126,7 @@ class ProgramTests(SynchronousTestCase):
             ({"code": "", "restart": False}, '"restart" must be one of'),
             ({"code": "", "rollback": "true"}, '"rollback" must be true or false'),
             ({"code": "", "rollback": 1}, '"rollback" must be true or false'),
+            ({"code": "", "stopped": "yes"}, '"stopped" must be true or false'),
             ({"code": "", "deep": nested(65)}, "nested more than 64 levels"),
         )
         for members, reason in table:

@@ -638,6 +638,71 @@ class Restarting(HostCase):
         self.assertEqual(self.host.failures("unknown"), ())
 
 
+class Stopped(HostCase):
+    """A program whose document says that it is stopped is in hand, and does not run."""
+
+    def save(self, rev: str, *, stopped: bool = False, code: str = WAITS) -> Program:
+        """Bring a revision."""
+        program = evolve(a_program("import time\n" + code, rev=rev), stopped=stopped, rollback=True)
+        self.host.start(program)
+        return program
+
+    def test_stopped_and_started(self) -> None:
+        """It quits as it would for any other revision, is reported with its revision, and starts at once."""
+        self.save("1-a")
+        self.run_until(ProgramState.RUNNING)
+        self.changes.clear()
+        self.save("2-b", stopped=True)
+        self.run_until(ProgramState.STOPPED)
+        self.assertEqual([state for _, state in self.changes], [ProgramState.STOPPING, ProgramState.STOPPED])
+        (report,) = self.host.reports()
+        self.assertEqual((report.rev, report.saved_rev, report.restarts, report.error), ("2-b", None, 0, None))
+        self.assertEqual((self.host.in_hand(), self.host.finished), ({"clock": Running("digest of 2-b", {})}, {}))
+        self.save("3-c")
+        self.assertIs(self.state(), ProgramState.STARTING)
+        self.run_until(ProgramState.RUNNING)
+
+    def test_it_stays_stopped(self) -> None:
+        """New to the host, at a reload, and in another revision, which is told of: it does not run."""
+        self.save("1-a", stopped=True)
+        self.assertEqual(self.changes, [("clock", ProgramState.STOPPED)])
+        self.reactor.advance(3600)
+        self.host.restart_all()
+        self.changes.clear()
+        self.save("2-b", stopped=True, code=CRASHES)
+        self.assertEqual(self.changes, [("clock", ProgramState.STOPPED)])
+        self.assertEqual((self.host.reports()[0].rev, self.host.failures("clock")), ("2-b", ()))
+        self.host.stop("clock")
+        self.assertEqual(self.host.reports(), [])
+
+    def test_what_has_crashed_or_finished(self) -> None:
+        """It is not started again by its pause, asks for no global module any more, and keeps its log and failures."""
+        self.global_modules["g"] = GlobalModule("g", "", "lib", "1-a", "digest of g")
+        self.save("1-a", code="import g\nprint('hello')\n" + CRASHES)
+        self.run_until(ProgramState.BACKOFF)
+        self.save("2-b", stopped=True)
+        self.reactor.advance(3600)
+        self.assertIs(self.state(), ProgramState.STOPPED)
+        self.assertEqual(self.host.in_hand(), {"clock": Running("digest of 2-b", {})})
+        self.assertIn("hello", self.host.tail("clock"))
+        self.assertEqual([failure.rev for failure in self.host.failures("clock")], ["1-a"])
+        self.save("3-c", code="def main():\n    pass\n")
+        self.run_until(ProgramState.FINISHED)
+        self.save("4-d", stopped=True)
+        self.assertIs(self.state(), ProgramState.STOPPED)
+
+    def test_it_can_still_be_rolled_back(self) -> None:
+        """The revision that had run for a minute before it was stopped is where a rollback leads."""
+        good = self.save("1-a")
+        self.run_until(ProgramState.RUNNING)
+        self.reactor.advance(60)
+        self.save("2-b", stopped=True)
+        self.run_until(ProgramState.STOPPED)
+        self.assertEqual(self.host.before("clock"), good)
+        self.save("3-c", code=CRASHES)
+        self.assertEqual(self.host.before("clock"), good)
+
+
 class RollingBack(HostCase):
     """A revision that crashes again and again gives way to the one before, where its document asks for it."""
 

@@ -269,6 +269,12 @@ class NodeTests(SynchronousTestCase):
         self.node.reconcile()
         self.assertEqual(self.told(), ["start b 1-a"])
 
+    def test_stopped(self) -> None:
+        """A program that is stopped is the host's all the same, and is not suspected when the daemon ends."""
+        self.node.snapshot([row("a", type=MAC, code="x", stopped=True), program("b")])
+        self.assertEqual(self.told(), ["start a 1-a", "start b 1-a"])
+        self.assertEqual(self.quarantine.told, ["learn a b", "starting b"])
+
     def test_snapshot_is_all_there_is(self) -> None:
         """What vanished while nobody looked is stopped at the next snapshot; the last revision of a batch counts."""
         self.node.snapshot([program("a"), program("b")])

@@ -165,7 +165,18 @@ class Keeper:
         if not self._revisions.rolled_back:
             self._rolled_back = None
         self._restarts = 0
-        self._start_run()
+        if self.program.stopped:
+            self._rest()
+        else:
+            self._start_run()
+
+    def _rest(self) -> None:
+        self._set_timers()
+        self._running_since_s = None
+        self._asked = {}
+        if self.state is ProgramState.STOPPED:
+            self._around.changed(self.program.id)  # it is another revision
+        self._enter(Event.REST)
 
     def _start_again(self) -> None:
         self._restarts += 1

@@ -24,6 +24,7 @@ class Event(enum.Enum):
     WAIT = "it is to be started again, later"
     STOP = "it has to quit"
     START = "its thread is being started"
+    REST = "it is not to run"
 
 
 TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
@@ -47,6 +48,12 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
     (State.FINISHED, Event.WAIT): State.BACKOFF,
     (State.FINISHED, Event.START): State.STARTING,
     (State.FINISHED, Event.STOP): State.STOPPING,
+    (State.STOPPING, Event.REST): State.STOPPED,
+    (State.CRASHED, Event.REST): State.STOPPED,
+    (State.BACKOFF, Event.REST): State.STOPPED,
+    (State.FINISHED, Event.REST): State.STOPPED,
+    (State.STOPPED, Event.REST): State.STOPPED,
+    (State.STOPPED, Event.START): State.STARTING,
 }
 
 

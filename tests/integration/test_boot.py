@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -42,6 +44,13 @@ class KeptTests(SynchronousTestCase):
     def wait_kept(self, *ids: str) -> None:
         for id in ids:
             until(self.file(id).exists, f"{id} on disk")
+
+    def told(self, id: str, rev: str) -> dict[str, Any] | None:
+        """The heartbeat, once it has that revision of a program."""
+        with contextlib.suppress(OSError):
+            found: dict[str, Any] = self.world.couch.ask("GET", f"{PATH}_status/{MAC_ID}_heartbeat")
+            return found if found["programs"].get(id, {}).get("rev") == rev else None
+        return None
 
     def die(self, daemon: Daemon) -> None:
         daemon.signal(signal.SIGKILL)
@@ -116,6 +125,32 @@ class KeptTests(SynchronousTestCase):
         daemon.wait_for("good runs", count=2)
         self.assertEqual(daemon.stop(), 0)
         self.assertIn(b"good runs", self.file("a").read_bytes())
+
+    def test_stopped_program(self) -> None:
+        """A program that is stopped is reported so, is not run from disk either, and runs again when that is taken out.
+
+        Its global modules count all the same.
+        """
+        self.world.program("a", LOOP.format("a"), global_modules={"g": "X = 1"})
+        self.world.program("b", "import g\n" + LOOP.format("b"))
+        daemon = self.world.start(wait="a runs")
+        daemon.wait_for("b runs")
+        rev = self.world.program("a", LOOP.format("a"), global_modules={"g": "X = 1"}, stopped=True)
+        daemon.wait_for("a quits")
+        told = until(lambda: self.told("a", rev), "the heartbeat that has it")
+        self.assertEqual((told["programs"]["a"]["state"], told["running_ids"]), ("stopped", ["b"]))
+        self.wait_kept("a", "b")
+        until(lambda: b'"stopped": true' in self.file("a").read_bytes(), "a on disk as stopped")
+        self.die(daemon)
+        self.world.server.kill()
+        daemon = self.world.start(wait="b runs")
+        self.server_again()
+        self.world.program("c", "import g\ndef main():\n    log('c has', g.X)\n")
+        daemon.wait_for("c has 1", within_s=60)
+        self.assertEqual(daemon.lines("a runs"), [])
+        self.world.program("a", LOOP.format("a"))
+        daemon.wait_for("a runs")
+        self.assertEqual(daemon.stop(), 0)
 
     def test_stopped_at_once(self) -> None:
         """What was saved a moment before the daemon is stopped is on disk as well."""
