@@ -35,6 +35,7 @@ setup(
     extras_require={
         "gpio": ["RPi.GPIO"],
         "gpio5": ["rpi-lgpio"],
+        "sealed": ["PyNaCl"],
         "embedded": ["quickjs"],
         "dev": [
             "build",
@@ -42,6 +43,7 @@ setup(
             "docutils",
             "mypy",
             "mypy-zope",
+            "PyNaCl",
             "quickjs",
             "ruff",
             "setuptools>=77",

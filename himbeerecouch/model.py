@@ -245,3 +245,5 @@ class Answer:
     password: str | None = field(repr=False)
     """None where the Pi is enrolled."""
     address: str = ""
+    sealed: bool = False
+    """Whether the password was sealed on its way: then nobody else on the network has read it."""

@@ -85,16 +85,22 @@ def _complain(message: str) -> int:
 
 
 def _as_json(answers: Sequence[Answer]) -> str:
-    """Each as it was on the wire, with its address."""
+    """Each with its address, and whether its password was sealed on its way."""
     listed: list[dict[str, Any]] = [
         {
             "MacID": answer.mac_id,
-            **({"enrolled": True} if answer.password is None else {"password": answer.password}),
+            **_password(answer),
             "address": answer.address,
         }
         for answer in answers
     ]
     return json.dumps(listed, indent=2) + "\n"
+
+
+def _password(answer: Answer) -> dict[str, Any]:
+    if answer.password is None:
+        return {"enrolled": True}
+    return {"password": answer.password, "sealed": answer.sealed}
 
 
 def _as_table(answers: Sequence[Answer]) -> str:

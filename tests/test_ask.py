@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from himbeerecouch.discovery import ask
 from himbeerecouch.discovery.ask import Destination, Round, broadcast_message, destinations, probe
 from himbeerecouch.discovery.netif import interfaces
+from himbeerecouch.discovery.sealing import reply
 from himbeerecouch.discovery.wire import parse_request
 from himbeerecouch.errors import DatagramError, NobodyAnswered, SeveralAnswered
 from himbeerecouch.model import Answer
@@ -85,9 +86,12 @@ class Rounds(SynchronousTestCase):
 
 
 class Pis:
-    """A thread that answers each request at a port of the loopback interface with the datagrams given."""
+    """A thread that answers each request at a port of the loopback interface with the datagrams given.
 
-    def __init__(self, *answers: bytes) -> None:
+    In place of a datagram an ``Answer`` may be given: what a daemon makes of it for that very request.
+    """
+
+    def __init__(self, *answers: bytes | Answer) -> None:
         self._answers = answers
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
@@ -100,11 +104,12 @@ class Pis:
         while True:
             data, address = self._socket.recvfrom(4096)
             try:
-                self.heard.append(parse_request(data).server)
+                request = parse_request(data)
+                self.heard.append(request.server)
             except DatagramError:
                 return
             for answer in self._answers:
-                self._socket.sendto(answer, address)
+                self._socket.sendto(reply(answer, request, data)[0] if isinstance(answer, Answer) else answer, address)
 
     def stop(self) -> None:
         self._socket.sendto(b"stop", ("127.0.0.1", self.port))
@@ -118,7 +123,7 @@ class Asking(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(ask, "destinations", lambda: [Destination("127.0.0.1")])
 
-    def pis(self, *answers: bytes) -> Pis:
+    def pis(self, *answers: bytes | Answer) -> Pis:
         made = Pis(*answers)
         self.addCleanup(made.stop)
         return made
@@ -147,6 +152,20 @@ class Asking(SynchronousTestCase):
         """A probe lists all that answer, with their addresses."""
         pis = self.pis(b'{"MacID": 2, "enrolled": true}', b'{"MacID": 1, "password": "p"}')
         self.assertEqual(probe(SERVER, 0.2, port=pis.port), [Answer(1, "p", "127.0.0.1"), Answer(2, None, "127.0.0.1")])
+
+    def test_sealed(self) -> None:
+        """What comes sealed is read beside what does not, and a box of somebody else's is passed over."""
+        pis = self.pis(
+            Answer(2, "q"), b'{"MacID": 1, "password": "p"}', b'{"MacID": 3, "sealed": "' + b"A" * 400 + b'"}'
+        )
+        found = probe(SERVER, 0.2, port=pis.port)
+        self.assertEqual(found, [Answer(1, "p", "127.0.0.1"), Answer(2, "q", "127.0.0.1", sealed=True)])
+
+    def test_one_sealed(self) -> None:
+        """To the one who asks for the one Pi it makes no difference that its answer was sealed."""
+        pis = self.pis(Answer(1234566, "apassword"), Answer(7, None))
+        found = broadcast_message(SERVER, 0.2, port=pis.port)
+        self.assertEqual(found, {"MacID": 1234566, "password": "apassword"})
 
     def test_repeats(self) -> None:
         """Without a timeout it asks again until somebody is there."""
@@ -198,7 +217,7 @@ class Asking(SynchronousTestCase):
             made.bind(("127.0.0.1", 0))
             made.sendto(b"x", made.getsockname())
             a_round = Round(1, 0.0, has_password)
-            ask._listen(Broken(made), a_round, 1.0)  # type: ignore[arg-type]
+            ask._listen(Broken(made), a_round, None, 1.0)  # type: ignore[arg-type]
             self.assertEqual(a_round.answers(), [])
 
 

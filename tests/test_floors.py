@@ -52,6 +52,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "couch.login",
         "couch.transport",
         "discovery.netif",
+        "discovery.sealing",
         "enrolment",
         "identity",
         "led",

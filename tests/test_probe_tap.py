@@ -16,6 +16,7 @@ from himbeerecouch.model import Answer
 from himbeerecouch.probe_tap import Options, makeService
 
 WAITING = Answer(202481600350967, "apassword", "192.168.1.7")
+SEALED = Answer(8, "p", "10.0.0.4", sealed=True)
 ENROLLED = Answer(7, None, "10.0.0.3")
 
 
@@ -58,13 +59,14 @@ class Command(SynchronousTestCase):
         self.assertEqual(self.asked, ("http://a", 3.0, PORT))
 
     def test_json(self) -> None:
-        """With --json it is a list of objects as on the wire, with their addresses."""
-        status = self.run_command("--server", "http://a", "--json", found=[ENROLLED, WAITING])
+        """With --json it is a list of objects, with their addresses, and whether their passwords came sealed."""
+        status = self.run_command("--server", "http://a", "--json", found=[ENROLLED, SEALED, WAITING])
         self.assertEqual(
             json.loads(self.out.getvalue()),
             [
                 {"MacID": 7, "enrolled": True, "address": "10.0.0.3"},
-                {"MacID": 202481600350967, "password": "apassword", "address": "192.168.1.7"},
+                {"MacID": 8, "password": "p", "sealed": True, "address": "10.0.0.4"},
+                {"MacID": 202481600350967, "password": "apassword", "sealed": False, "address": "192.168.1.7"},
             ],
         )
         self.assertEqual(status, 0)

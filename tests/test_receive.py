@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch import util
+from himbeerecouch.discovery import sealing
 from himbeerecouch.discovery.receive import receive_broadcast_message
 from himbeerecouch.discovery.wire import Request, parse_answer, render_request
 from himbeerecouch.errors import NobodyAsked
@@ -59,9 +60,17 @@ class Receiving(SynchronousTestCase):
         self.assertEqual(parse_answer(data, ""), Answer(1234566, "apassword"))
         self.assertEqual(self.waiting.result(5), "http://server.name:5984")
 
+    def test_asked_with_a_key(self) -> None:
+        """Whoever asks with a key is answered sealed."""
+        datagram, asked = sealing.ask("http://server.name:5984")
+        data = self.ask(datagram)
+        assert data is not None
+        self.assertEqual(parse_answer(data, "", asked), Answer(1234566, "apassword", sealed=True))
+        self.assertEqual(self.waiting.result(5), "http://server.name:5984")
+
     def test_nonsense_first(self) -> None:
         """What is no request is passed over."""
-        data = self.ask(b"", b"{", b"x" * 4000, PROBE)
+        data = self.ask(b"", b"{", b"x" * 4000, render_request(Request("http://a", bytes(32))), PROBE)
         assert data is not None
         self.assertEqual(parse_answer(data, "").mac_id, 1234566)
         self.assertEqual(self.waiting.result(5), "http://server.name:5984")

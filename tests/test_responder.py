@@ -13,6 +13,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import provider
 
+from himbeerecouch.discovery import sealing
 from himbeerecouch.discovery.responder import Discovery, DiscoveryPort, DiscoveryService, Mode, Ration, Tally
 from himbeerecouch.discovery.wire import Request, parse_answer, render_request
 from tests.test_wire import NOT_OURS
@@ -206,6 +207,28 @@ class Answering(LoggedCase):
         self.assertIn("with the password", line)
         self.assertNotIn("apassword", line)
         self.assertLess(len(line), 500)
+
+    def test_sealed(self) -> None:
+        """Who sends a key is answered sealed, and the log says which answers the whole network could read."""
+        discovery = self.discovery()
+        datagram, asked = sealing.ask("http://server.name:5984")
+        discovery.datagramReceived(datagram, ("10.0.0.9", 4711))
+        self.clock.advance(60)
+        discovery.datagramReceived(PROBE, ("10.0.0.9", 4711))
+        self.assertEqual([parse_answer(data, "", asked).sealed for data, _ in self.wire.sent], [True, False])
+        self.assertNotIn(b"apassword", self.wire.sent[0][0])
+        sealed, readable = self.lines()
+        self.assertIn("with the password, sealed", sealed)
+        self.assertIn("with the password, which the whole network can read", readable)
+
+    def test_a_key_of_low_order(self) -> None:
+        """A key that can't be used is dropped after the ration, counted, and wakes nobody."""
+        discovery = self.discovery()
+        for _ in range(2):
+            discovery.datagramReceived(render_request(Request("http://a", bytes(32))), ("10.0.0.9", 4711))
+        self.assertEqual((self.wire.sent, self.probes), ([], 0))
+        self.assertEqual((discovery.dropped.total, discovery.rationed.total), (1, 1))
+        self.assertIn("key", self.lines()[0])
 
     def test_closed(self) -> None:
         """Once the port is closed, nothing is answered, and nothing fails."""

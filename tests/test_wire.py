@@ -53,6 +53,17 @@ NOT_OURS: dict[str, bytes] = {
     "NUL bytes": b"\0" * 30,
     "another field": b'{"name": "http://a"}',
     "a second field": b'{"server": "http://a", "name": 1}',
+    "a third field": b'{"server": "http://a", "key": "' + b"A" * 43 + b'", "name": 1}',
+    "a key without a server": b'{"key": "' + b"A" * 43 + b'"}',
+    "a key that is null": b'{"server": "http://a", "key": null}',
+    "a key that is a list": b'{"server": "http://a", "key": ["' + b"A" * 43 + b'"]}',
+    "an empty key": b'{"server": "http://a", "key": ""}',
+    "a key of 31 bytes": b'{"server": "http://a", "key": "' + b"A" * 42 + b'"}',
+    "a key of 33 bytes": b'{"server": "http://a", "key": "' + b"A" * 44 + b'"}',
+    "a key with padding": b'{"server": "http://a", "key": "' + b"A" * 43 + b'="}',
+    "a key in hex": b'{"server": "http://a", "key": "' + b"0" * 64 + b'"}',
+    "a key in the other base64": b'{"server": "http://a", "key": "' + b"A" * 42 + b'+"}',
+    "a key with a line break behind it": b'{"server": "http://a", "key": "' + b"A" * 43 + b'\\n"}',
     "one byte too long": b'{"server": "http://' + b"a" * (LIMIT_BYTES - 20) + b'"}',
 }
 
@@ -87,6 +98,13 @@ class Requests(SynchronousTestCase):
             data = render_request(Request(server))
             self.assertTrue(data.isascii())
             self.assertEqual(parse_request(data), Request(server))
+            self.assertEqual(json.loads(data), {"server": server})
+            key = bytes(range(200, 232))
+            with_key = render_request(Request(server, key))
+            self.assertEqual(parse_request(with_key), Request(server, key))
+            self.assertEqual(
+                json.loads(with_key), {"server": server, "key": "yMnKy8zNzs_Q0dLT1NXW19jZ2tvc3d7f4OHi4-Tl5uc"}
+            )
 
     def test_a_server_that_nobody_would_take(self) -> None:
         """A request that every Pi would drop is not rendered, and the asker learns why."""

@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 from attrs import frozen
 
+from himbeerecouch.discovery import sealing
 from himbeerecouch.discovery.netif import Interface, interfaces
-from himbeerecouch.discovery.wire import LIMIT_BYTES, PORT, Request, parse_answer, render_request
+from himbeerecouch.discovery.wire import LIMIT_BYTES, PORT, Asked, parse_answer
 from himbeerecouch.errors import DatagramError, NobodyAnswered, SeveralAnswered
 from himbeerecouch.model import Answer
 
@@ -85,7 +86,7 @@ def probe(server: str, timeout: float | None = 3, *, port: int = PORT) -> list[A
     ``server`` is the URL of the CouchDB server, as in ``http://server.name:5984``: those who wait on a Pi
     (``receive_broadcast_message``) are told it.  Asks once a second, and takes ``timeout`` seconds in any case; with
     None it waits until a Pi answers, and one second more.  A ``server`` that is no URL, or a ``timeout`` that is not
-    positive, is a ``ValueError``.
+    positive, is a ``ValueError``.  Where PyNaCl is installed here and on a Pi, its password comes sealed.
     """
     return _ask(server, timeout, port, lambda _answer: True)
 
@@ -108,7 +109,7 @@ def broadcast_message(server: str, timeout: float | None = 3, *, port: int = POR
 
 
 def _ask(server: str, timeout_s: float | None, port: int, wanted: Callable[[Answer], bool]) -> list[Answer]:
-    data = render_request(Request(server))
+    data, keyed = sealing.ask(server)
     if timeout_s is not None and not timeout_s > 0:
         raise ValueError(f"a timeout of {timeout_s!r} s: give more than 0, or None to wait until somebody answers")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
@@ -121,18 +122,18 @@ def _ask(server: str, timeout_s: float | None, port: int, wanted: Callable[[Answ
             if a_round.asks(now_s):
                 for destination in destinations():
                     _send(asked, data, port, destination)
-            _listen(asked, a_round, a_round.wait_s(now_s))
+            _listen(asked, a_round, keyed, a_round.wait_s(now_s))
             now_s = time.monotonic()
         return a_round.answers()
 
 
-def _listen(asked: socket.socket, a_round: Round, wait_s: float) -> None:
+def _listen(asked: socket.socket, a_round: Round, keyed: Asked | None, wait_s: float) -> None:
     """Wait for a datagram, and take in what it says, if it is an answer."""
     if not select.select([asked], [], [], wait_s)[0]:
         return
     try:
         data, (address, _port) = asked.recvfrom(LIMIT_BYTES + 1)
-        answer = parse_answer(data, address)
+        answer = parse_answer(data, address, keyed)
     except (OSError, DatagramError):
         # An earlier datagram could not be delivered; or somebody sends something else to our port.
         return

@@ -6,7 +6,8 @@ import select
 import socket
 import time
 
-from himbeerecouch.discovery.wire import LIMIT_BYTES, PORT, parse_request, render_answer
+from himbeerecouch.discovery.sealing import reply
+from himbeerecouch.discovery.wire import LIMIT_BYTES, PORT, parse_request
 from himbeerecouch.errors import DatagramError, NobodyAsked
 from himbeerecouch.model import Answer
 
@@ -28,7 +29,7 @@ def receive_broadcast_message(timeout: float | None = None, *, port: int = PORT)
     from himbeerecouch import util
 
     # Before the port is opened: whoever may not know the password learns it now, not when he is asked for it.
-    answer = render_answer(Answer(util.getmacid(), util.getpassword()))
+    answer = Answer(util.getmacid(), util.getpassword())
     end_s = None if timeout is None else time.monotonic() + timeout
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         # As the daemon does: on one machine a broadcast reaches all who wait for it.
@@ -40,19 +41,19 @@ def receive_broadcast_message(timeout: float | None = None, *, port: int = PORT)
     return server
 
 
-def _wait(asked: socket.socket, answer: bytes, end_s: float | None) -> str | None:
+def _wait(asked: socket.socket, answer: Answer, end_s: float | None) -> str | None:
     """The server of the first request, which is answered; None once the monotonic clock has reached ``end_s``."""
     now_s = time.monotonic()
     while end_s is None or now_s < end_s:
         if select.select([asked], [], [], None if end_s is None else end_s - now_s)[0]:
             data, address = asked.recvfrom(LIMIT_BYTES + 1)
             try:
-                server = parse_request(data).server
-                asked.sendto(answer, address)
+                request = parse_request(data)
+                asked.sendto(reply(answer, request, data)[0], address)
             except (DatagramError, OSError):
                 # No request; or one that can't be answered, from port 0 for one.
                 time.sleep(FLOOD_PAUSE_S)
             else:
-                return server
+                return request.server
         now_s = time.monotonic()
     return None

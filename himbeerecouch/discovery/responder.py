@@ -19,7 +19,8 @@ from twisted.internet.udp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from himbeerecouch.discovery.wire import LIMIT_BYTES, PORT, parse_request, render_answer
+from himbeerecouch.discovery.sealing import reply
+from himbeerecouch.discovery.wire import LIMIT_BYTES, PORT, parse_request
 from himbeerecouch.errors import DatagramError
 from himbeerecouch.model import Answer
 
@@ -30,6 +31,12 @@ RETRY_S = 30.0
 
 _LOG_PERIOD_S = 60.0
 _SHOWN_CHARACTERS = 200
+
+_WHAT = {
+    (True, True): "with the password, sealed",
+    (True, False): "with the password, which the whole network can read",
+    (False, False): "that this Pi is enrolled",
+}
 
 
 class Mode(enum.Enum):
@@ -133,7 +140,11 @@ class Discovery(DatagramProtocol):
         gives_password = self.mode is Mode.OPEN or not self._enrolled()
         answer = Answer(self._mac_id, self._password() if gives_password else None)
         try:
-            transport.write(render_answer(answer), addr)
+            data, sealed = reply(answer, request, datagram)
+            transport.write(data, addr)
+        except DatagramError as error:
+            self._drop(addr[0], str(error), now_s)
+            return
         except OSError as error:
             # No route back, or an address that nobody can be reached at.
             self._drop(addr[0], f"it can't be answered: {error}", now_s)
@@ -145,7 +156,7 @@ class Discovery(DatagramProtocol):
                 "line: {fresh}, requests over the limit so far: {rationed})",
                 address=addr[0],
                 server=request.server[:_SHOWN_CHARACTERS],
-                what="with the password" if gives_password else "that this Pi is enrolled",
+                what=_WHAT[gives_password, sealed],
                 fresh=fresh,
                 rationed=self.rationed.total,
             )

@@ -74,7 +74,7 @@ class Answering(TestCase):
         """Whoever asks is answered, and the callback tells that somebody did."""
         self.patch(ask, "destinations", lambda: [Destination("127.0.0.1")])
         found = await deferToThread(probe, SERVER, 0.2, port=self.service.port or 0)
-        self.assertEqual((found, self.probed), ([Answer(1, "p", "127.0.0.1")], 1))
+        self.assertEqual((found, self.probed), ([Answer(1, "p", "127.0.0.1", sealed=True)], 1))
 
     async def test_closed(self) -> None:
         """Once it has stopped, the port is free for another."""

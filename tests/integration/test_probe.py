@@ -16,6 +16,20 @@ PROBE = "himbeerecouch-probe"
 SERVER = "http://server.name:5984"
 
 
+LISTENER = """
+import socket
+heard = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+print("ready", flush=True)
+seen = b""
+while b"the end of it" not in seen:
+    seen += heard.recv(65536)
+print("password of 7" in seen.decode("latin-1"), seen.count(b'"server"') > 0, flush=True)
+"""
+"""Reads whatever passes on the networks of its machine, until it reads the words that end it."""
+
+WITHOUT_NACL = "import sys; sys.modules['nacl'] = None; "
+
+
 def twistd(*arguments: str) -> tuple[str, ...]:
     """The command line of twistd with this very Python."""
     return (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", *arguments)
@@ -97,6 +111,25 @@ class AcrossNetworks(TestCase):
         self.assertEqual(self.asker.run(sys.executable, "-c", ask).stdout.strip(), "{'MacID': 7, 'password': 'p'}")
         assert waiting.stdout is not None
         self.assertEqual(waiting.stdout.readline().strip(), SERVER)
+
+
+class Overheard(TestCase):
+    """What one learns who reads all that passes on the network."""
+
+    def test_sealed(self) -> None:
+        """The password is not in what passes, and the one who asked has it; without PyNaCl it can be read."""
+        asker, pi = Namespace(self), Namespace(self)
+        asker.cable(pi, "10.71.0.1/24", "10.71.0.7/24")
+        start_pi(self, pi, 7)
+        ask = f"from himbeerecouch.discovery.ask import broadcast_message as b; print(b({SERVER!r}, 1.2))"
+        end = "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.sendto(b'the end of it', ('10.71.0.7', 9))"
+        for prelude, expected in (("", "False True"), (WITHOUT_NACL, "True True")):
+            listener = pi.start(self, sys.executable, "-c", LISTENER)
+            ran = asker.run(sys.executable, "-c", prelude + ask)
+            self.assertEqual(ran.stdout.strip(), "{'MacID': 7, 'password': 'password of 7'}", ran.stderr)
+            asker.run(sys.executable, "-c", end)
+            assert listener.stdout is not None
+            self.assertEqual(listener.stdout.readline().strip(), expected)
 
 
 class OnOneMachine(TestCase):
