@@ -9,8 +9,8 @@ from himbeerecouch import rfc3339
 from tests.clock_shim import ClockShim
 from tests.faults.proxy import Proxy
 from tests.faults.stage import LOOP, Stage, alive, check, exactly, ready_for_commands, runs, took
-from tests.integration.test_couch_tls import Authority
 from tests.integration.world import MAC_ID, World, until
+from tests.tls import Authority
 
 HOUR_S = 3600.0
 LATE_S = 3.0

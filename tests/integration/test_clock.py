@@ -13,8 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from himbeerecouch import rfc3339
 from tests import embedded_server
 from tests.clock_shim import ClockShim
-from tests.integration.test_couch_tls import Authority
 from tests.integration.world import MAC_ID, TWISTD, World, environment, until
+from tests.tls import Authority
 
 HOUR_S = 3600.0
 LATE_S = 15.0
