@@ -49,10 +49,10 @@ clean:
 $(INSTALLED): setup.py pyproject.toml
 	@echo "installing himbeerecouch into $(VENV), once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) --editable '.[embedded]' --config-settings editable_mode=compat
+	@$(PIP) --editable '.[cli,embedded]' --config-settings editable_mode=compat
 	@touch $@
 
 $(TOOLS): $(INSTALLED)
 	@echo "installing the tools of its tests into $(VENV), once"
-	@$(PIP) --editable '.[embedded,dev,docs]' --config-settings editable_mode=compat
+	@$(PIP) --editable '.[cli,embedded,dev,docs]' --config-settings editable_mode=compat
 	@touch $@

@@ -6,6 +6,8 @@ split by what the caller does next: try again, reject one thing and go on, or st
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class HimbeerecouchError(Exception):
     """Something in himbeerecouch went wrong."""
@@ -33,6 +35,15 @@ class CaFileError(HimbeerecouchError):
         self.path = path
         self.reason = reason
         super().__init__(f"CA file {path}: {reason}. Give one with the PEM certificates of your own CA")
+
+
+class CredentialsFileError(HimbeerecouchError):
+    """The operator's file of passwords can't be used: it has to be his own, and nobody else may read it."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"credentials file {path}: {reason}")
 
 
 # --- one document is refused, all others go on -----------------------------------------------------------------------
@@ -135,6 +146,19 @@ class Conflict(CouchError):
 
 class BadRequest(CouchError):
     """The server did not understand the request: asking again in the same words won't help."""
+
+
+# --- the fleet --------------------------------------------------------------------------------------------------------
+
+
+class UnknownPi(HimbeerecouchError):
+    """No Pi has that name.  Give its MacID, or a name that ``himbeerecouch name`` lists."""
+
+    def __init__(self, text: str, near: Sequence[str] = ()) -> None:
+        self.text = text
+        self.near = tuple(near)
+        meant = f". Did you mean {' or '.join(self.near)}?" if self.near else ". himbeerecouch name lists the names"
+        super().__init__(f"no Pi is called {text!r:.80}{meant}")
 
 
 # --- discovery --------------------------------------------------------------------------------------------------------

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote, urlsplit
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
 
 from attrs import field, frozen
 
@@ -59,3 +62,15 @@ def parse(url: str) -> Address:
     shown = f"[{host}]" if ":" in host else host
     path = quote(parts.path.rstrip("/"), safe="/%~!$&'()*+,;=:@")
     return Address(f"{scheme}://{shown}:{port}{path}", (scheme, host, port), with_credentials="@" in parts.netloc)
+
+
+def document_path(document_id: str) -> tuple[str, ...]:
+    """Give the parts of the path of a document: the first slash in the id of a design or local one is not quoted."""
+    if document_id.startswith(("_design/", "_local/")):
+        return tuple(document_id.split("/", 1))
+    return (document_id,)
+
+
+def query(values: Mapping[str, Any]) -> str:
+    """Give a query string: strings as they are, everything else as JSON, as CouchDB has it."""
+    return urlencode({name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()})

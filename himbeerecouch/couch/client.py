@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from twisted.internet.defer import Deferred
 
 from himbeerecouch.couch import answers
+from himbeerecouch.couch.address import document_path
 from himbeerecouch.couch.asks import Timing
 from himbeerecouch.couch.fetch import Bounds
 from himbeerecouch.couch.login import Login
@@ -161,13 +162,13 @@ class Couch:
     async def get(self, db: str, document_id: str) -> Json:
         """Give one document."""
         what = f"document {document_id!r:.200} of {db}"
-        return answers.document(what, await self._get(what, db, *_path(document_id)))
+        return answers.document(what, await self._get(what, db, *document_path(document_id)))
 
     async def put(self, db: str, document: Json) -> str:
         """Store one document, with its ``_id`` and the ``_rev`` that it replaces; give its new revision."""
         document_id = str(document["_id"])
         what = f"document {document_id!r:.200} of {db}"
-        call = Call(what, "PUT", (db, *_path(document_id)), self._bounds(), document)
+        call = Call(what, "PUT", (db, *document_path(document_id)), self._bounds(), document)
         return answers.revision(what, await self._session.request(call))
 
     async def _get(self, what: str, *path: str) -> Any:
@@ -176,10 +177,3 @@ class Couch:
     def _bounds(self) -> Bounds:
         gap_s = min(self.timing.poll_timeout_s + self.timing.grace_s, self.timing.request_s)
         return Bounds(gap_s, gap_s, self.timing.request_s, ANSWER_BYTES)
-
-
-def _path(document_id: str) -> tuple[str, ...]:
-    """Split the id of a design or local document: its first slash is not quoted."""
-    if document_id.startswith(("_design/", "_local/")):
-        return tuple(document_id.split("/", 1))
-    return (document_id,)

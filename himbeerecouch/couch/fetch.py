@@ -111,13 +111,16 @@ class BytesBody:
 class OriginAgent:
     """An agent around an agent: gives a user and password to one server, and refuses to talk to any other.
 
-    It also keeps compressed answers from being asked for and from being unpacked, and takes no cookies along.
+    It also keeps compressed answers from being asked for and from being unpacked, and takes no cookies along but the
+    one that it was given.
     """
 
-    def __init__(self, agent: IAgent, origin: tuple[str, str, int], authorization: bytes | None) -> None:
+    def __init__(
+        self, agent: IAgent, origin: tuple[str, str, int], authorization: bytes | None, cookie: bytes | None = None
+    ) -> None:
         self._agent = agent
         self._origin = origin
-        self._authorization = authorization
+        self._own = {b"authorization": authorization, b"cookie": cookie}
 
     def request(
         self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
@@ -128,9 +131,10 @@ class OriginAgent:
             raise ValueError("a request to another server than the one in the server file")
         own = Headers() if headers is None else headers.copy()
         own.removeHeader("accept-encoding")
-        own.removeHeader("cookie")
-        if self._authorization is not None:
-            own.setRawHeaders("authorization", [self._authorization])
+        for name, value in self._own.items():
+            own.removeHeader(name)
+            if value is not None:
+                own.setRawHeaders(name, [value])
         answer: Deferred[IResponse] = self._agent.request(method, uri, own, bodyProducer)
         return answer.addCallback(_as_it_is)
 

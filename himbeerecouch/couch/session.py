@@ -5,13 +5,11 @@ All of it runs on the reactor's thread; times are in seconds, by the reactor's c
 
 from __future__ import annotations
 
-import json as json_text
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from attrs import field, frozen
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.web.http import stringToDatetime
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 
@@ -21,6 +19,7 @@ from himbeerecouch.couch.clocks import ServerClock
 from himbeerecouch.couch.fetch import Body, Bounds, OriginAgent, Reply, fetch
 from himbeerecouch.couch.gate import Closed, Gate, Ticket, Verdict
 from himbeerecouch.couch.login import Attempt, Login
+from himbeerecouch.couch.message import date_of, encode
 from himbeerecouch.errors import (
     AnswerTooLarge,
     BadRequest,
@@ -189,7 +188,7 @@ class Session:
 
         Raises CouchError.
         """
-        body = None if call.json is None else Body(_encode(call))
+        body = None if call.json is None else Body(encode(call.what, call.json))
         try:
             return await self._request(call, body)
         finally:
@@ -325,7 +324,7 @@ class Session:
         return reply
 
     def _hear(self, reply: Reply) -> None:
-        date = _date(reply.headers, b"date")
+        date = date_of(reply.headers, b"date")
         if date is not None:
             self._server_clock.heard(date, reply.sent_at, reply.headed_at)
 
@@ -334,7 +333,7 @@ class Session:
         text = (headers.getRawHeaders(b"retry-after") or [b""])[0].strip()
         if text.isdigit():
             return float(text[:9])
-        date = _date(headers, b"retry-after")
+        date = date_of(headers, b"retry-after")
         return None if date is None else max(0.0, date - self.server_time())
 
     # --- news ---------------------------------------------------------------------------------------------------------
@@ -353,17 +352,3 @@ class Session:
         for d in tuple(self._under_way):
             d.cancel()
         self._connections.drop()
-
-
-def _encode(call: Call) -> bytes:
-    try:
-        return json_text.dumps(call.json, separators=(",", ":"), allow_nan=False).encode("ascii")
-    except (ValueError, TypeError, RecursionError) as e:
-        raise BadRequest(call.what, reason=f"it can't be written as JSON: {e}") from None
-
-
-def _date(headers: Headers, name: bytes) -> float | None:
-    try:
-        return float(stringToDatetime((headers.getRawHeaders(name) or [b""])[0]))
-    except (ValueError, KeyError, IndexError, OverflowError):
-        return None

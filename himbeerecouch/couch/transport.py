@@ -177,6 +177,9 @@ class Connections:
         self.wires.discard(wire)
         if not self.wires:
             waiting, self._emptied = self._emptied, []
+            if waiting:
+                # Who closes us out of an answer's own callback is told so before that connection becomes idle.
+                self.drop_idle()
             for d in waiting:
                 d.callback(None)
 

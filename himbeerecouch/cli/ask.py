@@ -1,0 +1,48 @@
+"""Questions to the person at the terminal; they go to stderr, as stdout is for what was asked for."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from himbeerecouch.fleet.desk import Desk
+
+T = TypeVar("T")
+
+
+def confirm(desk: Desk, text: str, *, otherwise: str = "--yes") -> bool:
+    """Ask for yes or no, no by default.
+
+    Where there is nobody to ask, raises click.UsageError, which names the option that says yes beforehand.
+    """
+    return _asked(desk, lambda: click.confirm(text, err=True), f"{text} There is nobody to ask: give {otherwise}")
+
+
+def password(desk: Desk, text: str, *, otherwise: str = "--password-file") -> str:
+    """Ask for a password, which is not shown; where there is nobody to ask, raises click.UsageError."""
+    found: str = _asked(
+        desk,
+        lambda: click.prompt(text, hide_input=True, err=True),
+        f"{text}: there is nobody to ask: give {otherwise}",
+    )
+    return found
+
+
+def _asked(desk: Desk, ask: Callable[[], T], nobody: str) -> T:
+    # A running reactor takes Ctrl-C for itself, and would not see it before the question was answered.
+    before: Any = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return ask()
+    except click.Abort as error:
+        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            raise
+        raise click.UsageError(nobody) from error
+    finally:
+        signal.signal(signal.SIGINT, before)
+        # Meanwhile nobody looked at the connections: the server may have closed them.
+        desk.drop_idle()

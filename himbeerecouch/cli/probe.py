@@ -1,0 +1,55 @@
+"""``himbeerecouch probe``: who answers on this network."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+from himbeerecouch.cli import show
+from himbeerecouch.cli.context import Settings, with_settings
+from himbeerecouch.discovery.wire import PORT
+from himbeerecouch.model import Answer
+
+
+def seconds(_ctx: click.Context, _option: click.Parameter, value: float) -> float:
+    """Read a number of seconds."""
+    if not 0 < value < math.inf:
+        raise click.BadParameter("give a number of seconds, more than 0")
+    return value
+
+
+@click.command()
+@click.option(
+    "--timeout", "-t", "timeout_s", type=float, callback=seconds, default=3.0, help="Seconds.  Without it: 3."
+)
+@click.option("--discovery-port", type=click.IntRange(1, 65535), default=PORT, help=f"UDP.  Without it: {PORT}.")
+@show.json_option
+@with_settings
+def probe(settings: Settings, timeout_s: float, discovery_port: int, as_json: bool) -> int:
+    """Show which Pis answer on this network.
+
+    Those that wait to be enrolled say their passwords.  Exit status 1 where none answered.
+
+    \b
+    Example:
+      himbeerecouch probe
+    """
+    from himbeerecouch.discovery import ask
+
+    answers = ask.probe(settings.url(), timeout_s, port=discovery_port)
+    if as_json:
+        show.print_json([as_on_the_wire(answer) for answer in answers])
+    else:
+        rows = [(answer.mac_id, answer.address, answer.password or "(enrolled)") for answer in answers]
+        show.print_table(("MacID", "address", "password"), rows)
+    if not answers:
+        show.say(f"no Raspberry Pi answered within {timeout_s:g} s")
+    return 0 if answers else 1
+
+
+def as_on_the_wire(answer: Answer) -> dict[str, Any]:
+    """Give what a Pi said, with its address."""
+    told: dict[str, Any] = {"enrolled": True} if answer.password is None else {"password": answer.password}
+    return {"MacID": answer.mac_id, **told, "address": answer.address}

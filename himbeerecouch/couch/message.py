@@ -1,0 +1,27 @@
+"""What is in a message beside what it means: its body as JSON, and the times in its headers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.web.http import stringToDatetime
+from twisted.web.http_headers import Headers
+
+from himbeerecouch.errors import BadRequest
+
+
+def encode(what: str, value: Any) -> bytes:
+    """Write the body of a request; ``what`` names that in errors.  Raises BadRequest for what is no JSON."""
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+    except (ValueError, TypeError, RecursionError) as e:
+        raise BadRequest(what, reason=f"it can't be written as JSON: {e}") from None
+
+
+def date_of(headers: Headers, name: bytes) -> float | None:
+    """Give the Unix time in a header such as ``Date``; None where there is none."""
+    try:
+        return float(stringToDatetime((headers.getRawHeaders(name) or [b""])[0]))
+    except (ValueError, KeyError, IndexError, OverflowError):
+        return None
