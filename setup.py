@@ -32,7 +32,7 @@ setup(
         "himbeerecouch.status",
         "twisted.plugins",
     ],
-    package_data={"himbeerecouch": ["py.typed"]},
+    package_data={"himbeerecouch": ["py.typed"], "himbeerecouch.fleet": ["*.js"]},
     install_requires=["Twisted[tls]>=24.7", "treq>=24.9", "service_identity>=24.1", "attrs>=23.1"],
     entry_points={"console_scripts": ["himbeerecouch = himbeerecouch.cli.__main__:main"]},
     extras_require={
