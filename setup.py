@@ -30,9 +30,14 @@ setup(
         "himbeerecouch.fleet",
         "himbeerecouch.programs",
         "himbeerecouch.status",
+        "himbeerecouch.web",
         "twisted.plugins",
     ],
-    package_data={"himbeerecouch": ["py.typed"], "himbeerecouch.fleet": ["*.js"]},
+    package_data={
+        "himbeerecouch": ["py.typed"],
+        "himbeerecouch.fleet": ["*.js"],
+        "himbeerecouch.web": ["static/*", "static/assets/*"],
+    },
     install_requires=["Twisted[tls]>=24.7", "treq>=24.9", "service_identity>=24.1", "attrs>=23.1"],
     entry_points={"console_scripts": ["himbeerecouch = himbeerecouch.cli.__main__:main"]},
     extras_require={

@@ -16,6 +16,7 @@ from twisted.scripts import twistd
 from twisted.trial.unittest import SynchronousTestCase
 
 import himbeerecouch.embedded.tap
+import himbeerecouch.web.tap
 from himbeerecouch import documents, probe_tap, tap
 from himbeerecouch.couch import query
 
@@ -128,6 +129,12 @@ class OptionTests(SynchronousTestCase):
     def test_embedded(self) -> None:
         """embedded.rst has every option of the embedded database, and no others."""
         ours, listed = parameters(himbeerecouch.embedded.tap.Options), options_in(DOCS / "embedded.rst")
+        self.assert_documented(ours, listed)
+        self.assertEqual(listed.keys() - ours.keys(), set())
+
+    def test_web(self) -> None:
+        """page.rst has every option of the page's server, and no others."""
+        ours, listed = parameters(himbeerecouch.web.tap.Options), options_in(DOCS / "page.rst")
         self.assert_documented(ours, listed)
         self.assertEqual(listed.keys() - ours.keys(), set())
 

@@ -101,7 +101,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 """Bottom first; packages without a floor here (TOP) stand on top of all of them."""
 
-TOP = ("cli", "embedded")
+TOP = ("cli", "embedded", "web")
 
 CORE = tuple(name for floor in FLOORS[:4] for name in floor)
 

@@ -177,7 +177,7 @@ async def fetch(
         response = await request
     except Exception as e:
         timed_out = late is not None and not late.active()
-        raise _mapped(what, e, late=timed_out, within_s=bounds.headers_s) from e
+        raise mapped(what, e, late=timed_out, within_s=bounds.headers_s) from e
     finally:
         if late is not None and late.active():
             late.cancel()
@@ -263,7 +263,7 @@ class _Reader(Protocol):
 _AFTER_SENDING = (ResponseFailed, RequestTransmissionFailed, RequestGenerationFailed)
 
 
-def _mapped(what: str, error: Exception, *, late: bool, within_s: float) -> CouchError:
+def mapped(what: str, error: Exception, *, late: bool, within_s: float) -> CouchError:
     """Map what a request without an answer failed with."""
     if not isinstance(error, _AFTER_SENDING):
         return Unreachable(what, reason=f"no connection within {within_s:g} s" if late else _text(error))

@@ -12,7 +12,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("himbeerecouch", "himbeerecouch-probe", "himbeerecouch-embedded")
+COMMANDS = ("himbeerecouch", "himbeerecouch-probe", "himbeerecouch-embedded", "himbeerecouch-web")
 
 
 def run(*argv: object, cwd: Path | None = None) -> str:

@@ -20,3 +20,9 @@ embedded = ServiceMaker(
     "Serves the part of CouchDB that himbeerecouch uses",
     "himbeerecouch-embedded",
 )
+web = ServiceMaker(
+    "himbeerecouch-web",
+    "himbeerecouch.web.tap",
+    "Serves the page on which programs are edited and Pis are looked after",
+    "himbeerecouch-web",
+)

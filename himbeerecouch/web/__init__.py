@@ -1,0 +1,1 @@
+"""The Python side of the page: its files, the way to CouchDB, and what only Python can do for it."""

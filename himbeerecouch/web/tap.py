@@ -1,0 +1,83 @@
+"""``twistd himbeerecouch-web``: the options, and the service made from them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+from twisted.application.service import IService
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python import usage
+
+from himbeerecouch.couch.transport import Connections
+from himbeerecouch.errors import CaFileError, ServerFileError
+from himbeerecouch.server_file import ServerFile
+from himbeerecouch.web import site
+from himbeerecouch.web.api import Api
+from himbeerecouch.web.files import Files
+from himbeerecouch.web.http import Server
+from himbeerecouch.web.service import Web
+from himbeerecouch.web.upstream import Upstream
+
+STATIC = Path(__file__).parent / "static"
+
+log = Logger()
+
+
+class Options(usage.Options):
+    """The options of ``twistd himbeerecouch-web``."""
+
+    longdesc = "Serves the page: its files, and the way to CouchDB, with CouchDB's own users."
+
+    optParameters: ClassVar[list[list[Any]]] = [
+        ["server-file", "s", "/etc/rspby/server", "One line: the URL of the CouchDB server."],
+        ["listen", "l", "tcp:8080:interface=127.0.0.1", "Where to listen, as an endpoint of Twisted."],
+        ["database", "d", "nedm/raspberries", "The database that has the programs and commands."],
+        ["ca-file", None, None, "PEM certificates of the CA to trust, where the server's is from a CA of your own."],
+    ]
+
+
+def makeService(options: Options) -> IService:
+    """Make the service.  Called by twistd."""
+    from twisted.internet import reactor as global_reactor
+
+    reactor: Any = global_reactor
+    if not reactor.running:
+        # Timers must not follow the wall clock, which jumps on machines that learn the time late.
+        reactor.seconds = time.monotonic
+    try:
+        return assemble(
+            reactor,
+            serverFromString(reactor, options["listen"]),
+            server_file=options["server-file"],
+            database=options["database"],
+            ca_file=options["ca-file"],
+        )
+    except CaFileError as error:
+        raise SystemExit(f"himbeerecouch-web does not start: {error}") from error
+
+
+def assemble(
+    reactor: Any,
+    endpoint: IStreamServerEndpoint,
+    *,
+    server_file: str,
+    database: str,
+    ca_file: str | None = None,
+    static: Path = STATIC,
+) -> Web:
+    """Put the server together; ``static`` is the folder of the page's files.  Raises CaFileError."""
+    file = ServerFile(server_file)
+    try:
+        file.read()
+    except ServerFileError as error:
+        log.error("{error}", error=error)  # it is read again with each request
+    connections = Connections(reactor, ca_file=ca_file)
+    upstream = Upstream(reactor, connections, file.read, database=database, ca_file=ca_file)
+    api = Api(upstream, deferToThread)
+    pages = site.Site(Files.read(static), upstream, database, api.calls)
+    return Web(endpoint, Server(reactor, pages.serve, site.headers), connections)
