@@ -43,8 +43,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "status.failures",
         "status.logbook",
     ),
-    ("boot.kept", "catalogue", "commands.memory", "couch.snapshot", "programs.revisions", "status.heartbeat"),
-    ("couch.follower",),
+    (
+        "boot.kept",
+        "catalogue",
+        "commands.memory",
+        "couch.snapshot",
+        "fleet.lenient",
+        "programs.revisions",
+        "status.heartbeat",
+    ),
+    ("couch.follower", "fleet.outcomes", "fleet.roster"),
     # The shell acts: first what touches one thing of the world each ...
     (
         "commands.process",
