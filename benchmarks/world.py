@@ -23,9 +23,9 @@ ADMIN, PASSWORD = "admin", "bench"
 class Connection:
     """One HTTP connection that is kept, with as little as possible around it."""
 
-    def __init__(self, port: int) -> None:
-        self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        login = base64.b64encode(f"{ADMIN}:{PASSWORD}".encode()).decode()
+    def __init__(self, port: int, host: str = "127.0.0.1", user: tuple[str, str] = (ADMIN, PASSWORD)) -> None:
+        self._http = http.client.HTTPConnection(host, port, timeout=60)
+        login = base64.b64encode(":".join(user).encode()).decode()
         self._headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:

@@ -153,6 +153,21 @@ class StreamsTests(SynchronousTestCase):
         self.assertIs(sys.stdout, self.out)
         self.assertIs(sys.stderr, self.err)
 
+    def test_many(self) -> None:
+        """However many stand in for the streams together, a print goes through one, and the last gives them back."""
+        others = [Streams(self.streams._writer) for _ in range(2000)]
+        for streams in others:
+            streams.install()
+        print("daemon")
+        self.streams.uninstall()
+        for streams in others:
+            self.assertIsNot(sys.stdout, self.out)
+            streams.uninstall()
+            streams.uninstall()
+        self.assertEqual(self.out.getvalue(), "daemon\n")
+        self.assertIs(sys.stdout, self.out)
+        self.assertIs(sys.stderr, self.err)
+
     def test_what_a_program_sees(self) -> None:
         """A text stream that is no terminal and no file, and that it can't take away from the daemon."""
         self.writer = self.program.append

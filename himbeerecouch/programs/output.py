@@ -203,7 +203,8 @@ Write = Callable[[str], object]
 class Streams:
     """Sends what is printed to the program that prints it, and leaves the daemon's own output alone.
 
-    ``writer`` says, for the calling thread, where its program's output goes; None for the daemon's threads.
+    ``writer`` says, for the calling thread, where its program's output goes; None for the daemon's threads.  Several
+    with the same one share what stands in for a stream: a thousand around each other would be too deep to call.
     """
 
     def __init__(self, writer: Callable[[], Write | None]) -> None:
@@ -213,13 +214,18 @@ class Streams:
     def install(self) -> None:
         """Stand in for ``sys.stdout`` and ``sys.stderr``."""
         for name in ("stdout", "stderr"):
-            self._ours[name] = stream = _Stream(getattr(sys, name), self._writer)
-            setattr(sys, name, stream)
+            stream = getattr(sys, name)
+            if not (isinstance(stream, _Stream) and stream.writer == self._writer):
+                stream = _Stream(stream, self._writer)
+                setattr(sys, name, stream)
+            stream.users += 1
+            self._ours[name] = stream
 
     def uninstall(self) -> None:
         """Give both back as they were; one that somebody else has replaced meanwhile stays."""
         for name, stream in self._ours.items():
-            if getattr(sys, name) is stream:
+            stream.users -= 1
+            if stream.users == 0 and getattr(sys, name) is stream:
                 setattr(sys, name, stream.daemons)
         self._ours.clear()
 
@@ -229,10 +235,11 @@ class _Stream:
 
     def __init__(self, daemons: Any, writer: Callable[[], Write | None]) -> None:
         self.daemons = daemons
-        self._writer = writer
+        self.writer = writer
+        self.users = 0
 
     def write(self, text: str) -> int:
-        write = self._writer()
+        write = self.writer()
         if write is None:
             self.daemons.write(text)
         elif isinstance(text, str):
@@ -246,18 +253,18 @@ class _Stream:
             self.write(line)
 
     def flush(self) -> None:
-        if self._writer() is None:
+        if self.writer() is None:
             self.daemons.flush()
 
     def close(self) -> None:
-        if self._writer() is None:
+        if self.writer() is None:
             self.daemons.close()
 
     def isatty(self) -> bool:
-        return self._writer() is None and bool(self.daemons.isatty())
+        return self.writer() is None and bool(self.daemons.isatty())
 
     def fileno(self) -> int:
-        if self._writer() is None:
+        if self.writer() is None:
             return int(self.daemons.fileno())
         raise io.UnsupportedOperation("the output of a program is a log, it has no file number")
 
@@ -266,25 +273,25 @@ class _Stream:
 
     @property
     def encoding(self) -> str:
-        return "utf-8" if self._writer() is not None else str(self.daemons.encoding)
+        return "utf-8" if self.writer() is not None else str(self.daemons.encoding)
 
     @property
     def buffer(self) -> Any:
-        write = self._writer()
+        write = self.writer()
         return self.daemons.buffer if write is None else _Bytes(write)
 
     @property
     def errors(self) -> str | None:
-        errors: str | None = "replace" if self._writer() is not None else self.daemons.errors
+        errors: str | None = "replace" if self.writer() is not None else self.daemons.errors
         return errors
 
     @property
     def line_buffering(self) -> bool:
-        return self._writer() is not None or bool(self.daemons.line_buffering)
+        return self.writer() is not None or bool(self.daemons.line_buffering)
 
     def reconfigure(self, **options: Any) -> None:
         """Change nothing for a program: its log is UTF-8, and gets each line at once."""
-        if self._writer() is None:
+        if self.writer() is None:
             self.daemons.reconfigure(**options)
 
     def __getattr__(self, name: str) -> Any:
