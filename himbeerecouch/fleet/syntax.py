@@ -22,12 +22,16 @@ MOST_DEATHS = 20
 
 @frozen
 class Complaint:
-    """What Python has against one source."""
+    """What Python has to say of one source."""
 
     line: int | None
     message: str
     text: str = ""
     """The line itself."""
+    column: int | None = None
+    """In characters, from 1."""
+    warning: bool = False
+    """It compiles all the same."""
 
     def __str__(self) -> str:
         """Say it in one line."""
@@ -37,25 +41,38 @@ class Complaint:
 
 async def check(reactor: Any, sources: Sequence[str]) -> list[Complaint | None]:
     """Compile each source, with the Python that runs this; None for each that it takes."""
-    found: list[Complaint | None] = await deferToThreadPool(reactor, reactor.getThreadPool(), _check, sources)
+    found = await findings(reactor, sources)
+    return [next((each for each in said if not each.warning), None) for said in found]
+
+
+async def findings(
+    reactor: Any, sources: Sequence[str], *, timeout_s: float = TIMEOUT_S
+) -> list[tuple[Complaint, ...]]:
+    """Compile each source; give for each what the compiler warns of, then why it does not compile, if it doesn't.
+
+    A process is given up after ``timeout_s``, with the source that it was at.
+    """
+    found: list[tuple[Complaint, ...]] = await deferToThreadPool(
+        reactor, reactor.getThreadPool(), _check, sources, timeout_s
+    )
     return found
 
 
-def _check(sources: Sequence[str]) -> list[Complaint | None]:
-    found: list[Complaint | None] = []
+def _check(sources: Sequence[str], timeout_s: float) -> list[tuple[Complaint, ...]]:
+    found: list[tuple[Complaint, ...]] = []
     for _ in range(MOST_DEATHS):
-        found += _ask(sources[len(found) :])
+        found += _ask(sources[len(found) :], timeout_s)
         if len(found) == len(sources):
             return found
-        found.append(Complaint(None, "the compiler can't cope with it, and ended"))
+        found.append((Complaint(None, "the compiler can't cope with it, and ended"),))
         if len(found) == len(sources):
             return found
-    return found + [Complaint(None, "it was not compiled: too many before it have ended the compiler")] * (
+    return found + [(Complaint(None, "it was not compiled: too many before it have ended the compiler"),)] * (
         len(sources) - len(found)
     )
 
 
-def _ask(sources: Sequence[str]) -> list[Complaint | None]:
+def _ask(sources: Sequence[str], timeout_s: float) -> list[tuple[Complaint, ...]]:
     """What one process says, as far as it comes."""
     try:
         done = subprocess.run(  # noqa: S603 - this interpreter, on a file of this package
@@ -63,12 +80,11 @@ def _ask(sources: Sequence[str]) -> list[Complaint | None]:
             input=json.dumps(list(sources)).encode("ascii"),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
         written = done.stdout
     except subprocess.TimeoutExpired as expired:
         written = expired.stdout or b""
     lines = written.decode("ascii", "replace").split("\n")[:-1]
-    answers = [json.loads(line) for line in lines]
-    return [None if answer is None else Complaint(**answer) for answer in answers]
+    return [tuple(Complaint(**each) for each in json.loads(line)) for line in lines]

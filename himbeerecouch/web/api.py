@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock
 
 from himbeerecouch.errors import CouchError, LoginRefused, Unavailable
+from himbeerecouch.fleet import syntax
 from himbeerecouch.fleet.desk import Desk, Who
-from himbeerecouch.web import rules, syntax
+from himbeerecouch.fleet.syntax import Complaint
+from himbeerecouch.web import rules
 from himbeerecouch.web.http import Exchange
 from himbeerecouch.web.rules import Refused
 from himbeerecouch.web.upstream import Upstream, bad_gateway
@@ -22,15 +21,13 @@ from himbeerecouch.web.upstream import Upstream, bad_gateway
 SOURCE_BYTES = 1024 * 1024
 CHECK_S = 20.0
 
-InThread = Callable[..., Awaitable[Any]]
-
 
 class Api:
     """The calls, by name: each takes a request, and gives what is answered."""
 
-    def __init__(self, upstream: Upstream, in_thread: InThread) -> None:
+    def __init__(self, reactor: Any, upstream: Upstream) -> None:
+        self._reactor = reactor
         self._upstream = upstream
-        self._in_thread = in_thread
         self._checking = DeferredLock()
         self.calls = {"check": self.check}
 
@@ -45,7 +42,12 @@ class Api:
         async with self._user(exchange):
             pass
         # One at a time: it takes a processor, and memory.
-        return {"errors": await self._checking.run(self._in_thread, check, modules)}
+        found = await self._checking.run(self._findings, list(modules.values()))
+        pairs = zip(modules, found, strict=True)
+        return {"errors": [_told(name, each) for name, complaints in pairs for each in complaints]}
+
+    def _findings(self, sources: list[str]) -> Deferred[list[tuple[Complaint, ...]]]:
+        return Deferred.fromCoroutine(syntax.findings(self._reactor, sources, timeout_s=CHECK_S))
 
     @asynccontextmanager
     async def _user(self, exchange: Exchange) -> AsyncIterator[tuple[Desk, Who]]:
@@ -69,6 +71,12 @@ class Api:
             await desk.close()
 
 
+def _told(module: str, complaint: Complaint) -> dict[str, Any]:
+    warning = {"warning": True} if complaint.warning else {}
+    place = {"line": complaint.line or 1, "column": complaint.column or 1}
+    return {"module": module, **place, "message": complaint.message, **warning}
+
+
 def _nobody() -> Refused:
     return Refused(401, "unauthorized", "log in first")
 
@@ -82,20 +90,3 @@ def _posted(exchange: Exchange) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refused(400, "bad_request", "the body is no JSON object")
     return value
-
-
-def check(modules: dict[str, str]) -> list[dict[str, Any]]:
-    """Compile sources in a process of their own; blocks."""
-    names = list(modules)
-    argv = [sys.executable, "-I", "-S", str(Path(syntax.__file__))]
-    try:
-        done = subprocess.run(  # noqa: S603 - our own script
-            argv, input=json.dumps(modules).encode(), capture_output=True, timeout=CHECK_S, check=True
-        )
-        errors: list[dict[str, Any]] = json.loads(done.stdout)
-    except (subprocess.SubprocessError, ValueError):
-        if len(names) > 1:  # one of them is to blame: the others are to be looked at all the same
-            return [found for name in names for found in check({name: modules[name]})]
-        message = "Python could not compile it within its limits of time and memory"
-        return [{"module": name, "line": 1, "column": 1, "message": message} for name in names]
-    return errors

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
-from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python import usage
 
@@ -78,6 +77,6 @@ def assemble(
         log.error("{error}", error=error)  # it is read again with each request
     connections = Connections(reactor, ca_file=ca_file)
     upstream = Upstream(reactor, connections, file.read, database=database, ca_file=ca_file)
-    api = Api(upstream, deferToThread)
+    api = Api(reactor, upstream)
     pages = site.Site(Files.read(static), upstream, database, api.calls)
     return Web(endpoint, Server(reactor, pages.serve, site.headers), connections)
