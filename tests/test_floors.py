@@ -52,7 +52,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "programs.revisions",
         "status.heartbeat",
     ),
-    ("couch.follower", "fleet.outcomes", "fleet.roster"),
+    ("couch.follower", "fleet.commands", "fleet.roster"),
     # The shell acts: first what touches one thing of the world each ...
     (
         "commands.process",
@@ -98,8 +98,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "programs.attempt",
         "status.sources",
     ),
-    ("commands.task", "couch.client", "fleet.names", "programs.keeper"),
-    ("commands.entry",),
+    ("commands.task", "couch.client", "fleet.names", "fleet.orders", "programs.keeper"),
+    ("commands.entry", "fleet.heartbeats"),
     # ... then the services ...
     ("commands.runner", "couch.changes", "discovery.ask", "discovery.responder", "programs.host", "status.service"),
     ("actions", "node", "util"),

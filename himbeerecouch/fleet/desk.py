@@ -56,7 +56,7 @@ class Desk:
     ) -> None:
         self.database = database
         self.credentials = credentials
-        self._reactor = reactor
+        self.reactor = reactor
         self._address = address.parse(url)
         self._connections = Connections(reactor, ca_file=ca_file)
         self._agent = OriginAgent(self._connections.agent, self._address.origin, *headers(credentials))
@@ -82,7 +82,7 @@ class Desk:
 
     def server_time(self) -> float:
         """Give the Unix time by the server's clock, and by this machine's before the first answer."""
-        now = self._clock.now(self._reactor.seconds())
+        now = self._clock.now(self.reactor.seconds())
         return time.time() if now is None else now
 
     # --- one request --------------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ class Desk:
 
     async def _fetch(self, what: str, method: str, url: str, body: Body | None, bounds: Bounds) -> Reply:
         """Fetch, and tell a request that was cancelled from one that failed."""
-        asked = Deferred.fromCoroutine(fetch(self._reactor, self._agent, what, method, url, body=body, bounds=bounds))
+        asked = Deferred.fromCoroutine(fetch(self.reactor, self._agent, what, method, url, body=body, bounds=bounds))
         cancelled = False
 
         def cancel(_: Deferred[Reply]) -> None:
@@ -233,7 +233,9 @@ class Desk:
         """Give what ``GET /db`` says; its ``update_seq`` is where to follow from."""
         return answers.database_info(db, await self.ask("GET", db))
 
-    async def changes(self, db: str, *, since: object, selector: Json, timeout_s: float = POLL_S) -> Batch:
+    async def changes(
+        self, db: str, *, since: object, selector: Json, timeout_s: float = POLL_S, limit: int = PAGE
+    ) -> Batch:
         """Wait up to ``timeout_s`` (60 s at most) for changes after ``since`` that ``selector`` matches."""
         query = {
             "filter": "_selector",
@@ -241,7 +243,7 @@ class Desk:
             "include_docs": True,
             "timeout": round(timeout_s * 1000),
             "since": since if isinstance(since, str) else json.dumps(since),
-            "limit": PAGE,
+            "limit": limit,
         }
         body = {"selector": selector}
         answer = await self.ask("POST", db, "_changes", body=body, query=query, timeout_s=timeout_s + GRACE_S)
@@ -252,22 +254,22 @@ class Desk:
 
         A row may come twice.  A server that can't be reached is tried again for ``patience_s`` from its last answer.
         """
-        until = self._reactor.seconds() + patience_s
+        until = self.reactor.seconds() + patience_s
         while True:
-            asked_at = self._reactor.seconds()
+            asked_at = self.reactor.seconds()
             batch = None
             try:
                 batch = await self.changes(db, since=since, selector=selector, timeout_s=POLL_S)
             except Unavailable:
-                if self._reactor.seconds() >= until:
+                if self.reactor.seconds() >= until:
                     raise
             if batch is not None:
-                since, until = batch.last_seq, self._reactor.seconds() + patience_s
+                since, until = batch.last_seq, self.reactor.seconds() + patience_s
                 for row in batch.rows:
                     yield row
             # A server that answers at once, with nothing, would be asked a thousand times a second.
-            if batch is None or (not batch.rows and self._reactor.seconds() - asked_at < PAUSE_S):
-                await deferLater(self._reactor, PAUSE_S)
+            if batch is None or (not batch.rows and self.reactor.seconds() - asked_at < PAUSE_S):
+                await deferLater(self.reactor, PAUSE_S)
 
     # --- the user -----------------------------------------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ from himbeerecouch import documents
 from himbeerecouch.commands.execution import answered as answered_document
 from himbeerecouch.commands.execution import claimed
 from himbeerecouch.embedded.selector import compile_selector
-from himbeerecouch.fleet import outcomes
-from himbeerecouch.fleet.outcomes import BadTime, Order, Outcome
+from himbeerecouch.fleet import commands
+from himbeerecouch.fleet.commands import BadTime, Order, Outcome
 from himbeerecouch.model import Action, CommandState, Result, Row
 
 NOW = 1_800_000_000.0
@@ -20,7 +20,7 @@ ID = "7_cmd:0123"
 
 
 def outcome(document: dict[str, Any]) -> Outcome:
-    found = outcomes.read(Row(ID, document))
+    found = commands.read(Row(ID, document))
     assert found is not None
     return found
 
@@ -29,7 +29,7 @@ class OrderTests(SynchronousTestCase):
     def test_document(self) -> None:
         """The Pi reads in the document what was asked for, and who asked stays beside it."""
         order = Order(("ls", "-l"), timeout_s=5.0, expires=NOW + 60, by="ada")
-        document = order.document(7, outcomes.document_id(7, "ab" * 16), NOW)
+        document = order.document(7, commands.document_id(7, "ab" * 16), NOW)
         command = documents.read(document, 7, max_source_bytes=1).command
         assert command is not None
         self.assertEqual((command.argv, command.action, command.timeout_s), (("ls", "-l"), None, 5.0))
@@ -47,10 +47,10 @@ class OrderTests(SynchronousTestCase):
 
     def test_expiry(self) -> None:
         """A time is given from now on in seconds, or as it is written in documents."""
-        self.assertEqual(outcomes.expiry("90", NOW), NOW + 90)
-        self.assertEqual(outcomes.expiry("2027-01-15T08:00:00Z", 0), NOW)
+        self.assertEqual(commands.expiry("90", NOW), NOW + 90)
+        self.assertEqual(commands.expiry("2027-01-15T08:00:00Z", 0), NOW)
         for text in ("", "soon", "0", "-1", "nan", "inf", "2027-01-15T08:00:00"):
-            self.assertRaises(BadTime, outcomes.expiry, text, NOW)
+            self.assertRaises(BadTime, commands.expiry, text, NOW)
 
 
 class OutcomeTests(SynchronousTestCase):
@@ -84,10 +84,10 @@ class OutcomeTests(SynchronousTestCase):
 
     def test_not_yet(self) -> None:
         """A command has no outcome before there is an answer; one whose document is gone will never have another."""
-        self.assertIsNone(outcomes.read(Row(ID, {"_id": ID})))
-        self.assertIsNone(outcomes.read(Row(ID, claimed({"_id": ID}, "claim", NOW))))
-        self.assertIsNone(outcomes.read(Row(ID, None, too_large=True)))
-        gone = outcomes.read(Row(ID, None, deleted=True))
+        self.assertIsNone(commands.read(Row(ID, {"_id": ID})))
+        self.assertIsNone(commands.read(Row(ID, claimed({"_id": ID}, "claim", NOW))))
+        self.assertIsNone(commands.read(Row(ID, None, too_large=True)))
+        gone = commands.read(Row(ID, None, deleted=True))
         assert gone is not None
         self.assertEqual((gone.state, gone.exit_status), ("deleted", 255))
         self.assertIn("deleted", gone.words)
@@ -107,14 +107,14 @@ class OutcomeTests(SynchronousTestCase):
     def test_json(self) -> None:
         """--json has all of it."""
         result = Result(CommandState.FAILED, "out", "err", exit_code=3, started=NOW, finished=NOW + 2)
-        shown = json.loads(json.dumps(outcomes.as_json(7, outcome(answered_document({"_id": ID}, result)))))
+        shown = json.loads(json.dumps(commands.as_json(7, outcome(answered_document({"_id": ID}, result)))))
         expected = {"mac_id": 7, "id": ID, "state": "failed", "exit_status": 3, "exit_code": 3, "signal": None}
         expected |= {"stdout": "out", "stderr": "err", "reason": None, "took_s": 2.0, "dropped_bytes": 0}
         self.assertEqual(shown, expected)
 
     def test_selector(self) -> None:
         """The feed tells of these documents when they are answered or gone, and of no claim and no other document."""
-        matches = compile_selector(outcomes.answered([ID, "b"])).matches
+        matches = compile_selector(commands.answered([ID, "b"])).matches
         self.assertTrue(matches({"_id": ID, "ret": ["", ""]}))
         self.assertTrue(matches({"_id": "b", "_deleted": True}))
         self.assertFalse(matches({"_id": ID, "execution": {}}))
