@@ -13,8 +13,8 @@ from attrs import field, frozen
 from twisted.internet.task import deferLater
 
 from himbeerecouch.errors import AnswerTooLarge, Forbidden, Unavailable, Unreachable
-from himbeerecouch.fleet.desk import Desk
 from himbeerecouch.fleet.commands import Order, Outcome, answered, document_id, read
+from himbeerecouch.fleet.desk import Desk
 from himbeerecouch.model import Json, Row
 
 BULK = 500
