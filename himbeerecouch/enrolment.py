@@ -12,6 +12,10 @@ PATIENCE_S = 4.0
 that would be wasted, and there are only four in 300 s."""
 PAUSE_S = 15.0
 """Between two such logins, however often somebody asks."""
+AGAIN_S = 0.1
+"""Who asks once more has created the user by then: the login is due so soon after that ..."""
+AGAIN_PAUSE_S = 2.0
+"""... though never so soon after the one before."""
 
 
 class Enrolment(Service):
@@ -24,14 +28,26 @@ class Enrolment(Service):
         self._clock = clock
         self._waiting = waiting
         self._hurry = hurry
-        self._next_s = float("-inf")
+        self._last_s = float("-inf")
+        self._asker: tuple[str, int] | None = None
         self._call: IDelayedCall | None = None
 
-    def probed(self) -> None:
-        """Somebody has asked for this Pi just now; called for each datagram that was answered."""
-        if self.running and self._call is None and self._waiting():
-            delay_s = max(PATIENCE_S, self._next_s - self._clock.seconds())
+    def probed(self, asker: tuple[str, int]) -> None:
+        """Somebody has asked for this Pi just now; called for each of his requests, with where it came from.
+
+        One round of asking has one port, and several requests; another port is somebody who asks once more.
+        """
+        if not self.running or not self._waiting():
+            return
+        now_s = self._clock.seconds()
+        if self._call is None:
+            self._asker = asker
+            delay_s = max(PATIENCE_S, self._last_s + PAUSE_S - now_s)
             self._call = self._clock.callLater(delay_s, self._log_in)
+        elif asker != self._asker:
+            delay_s = max(AGAIN_S, self._last_s + AGAIN_PAUSE_S - now_s)
+            if now_s + delay_s < self._call.getTime():
+                self._call.reset(delay_s)
 
     def stopService(self) -> None:
         super().stopService()
@@ -41,6 +57,6 @@ class Enrolment(Service):
 
     def _log_in(self) -> None:
         self._call = None
-        self._next_s = self._clock.seconds() + PAUSE_S
+        self._last_s = self._clock.seconds()
         if self._waiting():
             self._hurry()

@@ -120,7 +120,7 @@ class Answering(LoggedCase):
         self.probes = 0
 
     def discovery(self, mode: Mode = Mode.ENROLL, password: Callable[[], str] = lambda: "apassword") -> Discovery:
-        def probed() -> None:
+        def probed(asker: tuple[str, int]) -> None:
             self.probes += 1
 
         made = Discovery(1234566, password, lambda: self.enrolled, mode, clock=self.clock, probed=probed)
@@ -251,7 +251,7 @@ class Reading(LoggedCase):
         self.asker.setblocking(False)
 
     def service(self, mode: Mode = Mode.ENROLL, port: int = 0, password: Any = lambda: "p") -> DiscoveryService:
-        discovery = Discovery(1, password, lambda: False, mode, clock=self.clock, probed=lambda: None)
+        discovery = Discovery(1, password, lambda: False, mode, clock=self.clock, probed=lambda asker: None)
         self.discovery = discovery
         service = DiscoveryService(discovery, reactor=self.clock, port=port, interface="127.0.0.1", retry_s=30)
         service.startService()

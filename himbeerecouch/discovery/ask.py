@@ -26,6 +26,9 @@ REPEAT_S = 1.0
 LINGER_S = 1.0
 """How long one who waits without end listens for others after the first answer."""
 
+FIND_LINGER_S = 0.2
+"""How long one who looks for a certain Pi listens for another that says it is the same one."""
+
 MOST_ANSWERS = 10_000
 """More are not kept: nobody has so many Pis on one network, but anybody may pretend to."""
 
@@ -36,9 +39,19 @@ _IP_PKTINFO = 8
 class Round:
     """One round of asking, without sockets or a clock: when to ask, what has been heard, and when it ends."""
 
-    def __init__(self, timeout_s: float | None, now_s: float, wanted: Callable[[Answer], bool]) -> None:
-        """``timeout_s`` None: until an answer that is ``wanted`` came, and ``LINGER_S`` more."""
+    def __init__(
+        self,
+        timeout_s: float | None,
+        now_s: float,
+        wanted: Callable[[Answer], bool],
+        linger_s: float | None = None,
+    ) -> None:
+        """``timeout_s`` None: until an answer that is ``wanted`` came, and ``LINGER_S`` more.
+
+        With ``linger_s`` it ends so long after such an answer, and at ``timeout_s`` at the latest.
+        """
         self._ask_s = now_s
+        self._linger_s = LINGER_S if timeout_s is None else linger_s
         self._end_s = math.inf if timeout_s is None else now_s + timeout_s
         self._wanted = wanted
         self._answers: dict[tuple[int, str | None], Answer] = {}
@@ -70,8 +83,8 @@ class Round:
             return
         if known is None or known.address.startswith("127."):
             self._answers[pi] = answer
-        if self._end_s == math.inf and self._wanted(answer):
-            self._end_s = now_s + LINGER_S
+        if self._linger_s is not None and self._wanted(answer):
+            self._end_s = min(self._end_s, now_s + self._linger_s)
 
     def answers(self) -> list[Answer]:
         """One answer of each Pi, by MacID; where one got enrolled meanwhile, the answer with the password."""
@@ -91,6 +104,15 @@ def probe(server: str, timeout: float | None = 3, *, port: int = PORT) -> list[A
     return _ask(server, timeout, port, lambda _answer: True)
 
 
+def find(server: str, mac_id: int, timeout: float = 3, *, port: int = PORT) -> list[Answer]:
+    """What the Pi ``mac_id`` answers, as soon as it does; an empty list where it does not within ``timeout``.
+
+    Otherwise as ``probe``.  More than one answer: somebody pretends to be that Pi, as they give different passwords.
+    """
+    answers = _ask(server, timeout, port, lambda answer: answer.mac_id == mac_id, FIND_LINGER_S)
+    return [answer for answer in answers if answer.mac_id == mac_id]
+
+
 def broadcast_message(server: str, timeout: float | None = 3, *, port: int = PORT) -> dict[str, int | str]:
     """``{"MacID": int, "password": str}`` of the one Pi that waits to be enrolled.
 
@@ -108,7 +130,13 @@ def broadcast_message(server: str, timeout: float | None = 3, *, port: int = POR
     return {"MacID": mac_id, "password": password}
 
 
-def _ask(server: str, timeout_s: float | None, port: int, wanted: Callable[[Answer], bool]) -> list[Answer]:
+def _ask(
+    server: str,
+    timeout_s: float | None,
+    port: int,
+    wanted: Callable[[Answer], bool],
+    linger_s: float | None = None,
+) -> list[Answer]:
     data, keyed = sealing.ask(server)
     if timeout_s is not None and not timeout_s > 0:
         raise ValueError(f"a timeout of {timeout_s!r} s: give more than 0, or None to wait until somebody answers")
@@ -117,7 +145,7 @@ def _ask(server: str, timeout_s: float | None, port: int, wanted: Callable[[Answ
         asked.setblocking(False)
         asked.bind(("", 0))
         now_s = time.monotonic()
-        a_round = Round(timeout_s, now_s, wanted)
+        a_round = Round(timeout_s, now_s, wanted, linger_s)
         while not a_round.over(now_s):
             if a_round.asks(now_s):
                 for destination in destinations():

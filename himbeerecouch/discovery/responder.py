@@ -93,7 +93,8 @@ class Discovery(DatagramProtocol):
     """Answers requests with this Pi's MacID, and with its password where ``mode`` allows it.
 
     Runs on the reactor's thread.  ``password`` and ``enrolled`` are asked anew for each answer.  ``probed`` is called
-    after each one: somebody is enrolling Pis just now, so that one that waits for its user may try to log in at once.
+    for each request, answered or not, with where it came from: somebody is enrolling Pis just now, so that one that
+    waits for its user may try to log in soon.
     """
 
     noisy = False
@@ -106,7 +107,7 @@ class Discovery(DatagramProtocol):
         mode: Mode,
         *,
         clock: IReactorTime,
-        probed: Callable[[], None],
+        probed: Callable[[tuple[str, int]], None],
     ) -> None:
         self.mode = mode
         self._mac_id = mac_id
@@ -134,6 +135,7 @@ class Discovery(DatagramProtocol):
         transport = self.transport
         if transport is None or self.mode is Mode.OFF:
             return
+        self._probed(addr)
         if not self._ration.grant(addr[0], now_s):
             self.rationed.count(now_s)
             return
@@ -160,7 +162,6 @@ class Discovery(DatagramProtocol):
                 fresh=fresh,
                 rationed=self.rationed.total,
             )
-        self._probed()
 
     def _drop(self, address: str, reason: str, now_s: float) -> None:
         fresh = self.dropped.count(now_s)

@@ -105,7 +105,7 @@ from twisted.internet import reactor
 from himbeerecouch.discovery.responder import Discovery, DiscoveryService, Mode
 mac_id, enrolled = int(sys.argv[1]), sys.argv[2] == "enrolled"
 discovery = Discovery(
-    mac_id, lambda: f"password of {mac_id}", lambda: enrolled, Mode.ENROLL, clock=reactor, probed=lambda: None
+    mac_id, lambda: f"password of {mac_id}", lambda: enrolled, Mode.ENROLL, clock=reactor, probed=lambda asker: None
 )
 DiscoveryService(discovery, reactor=reactor).startService()
 reactor.callWhenRunning(print, "ready", flush=True)
