@@ -161,6 +161,31 @@ class UnknownPi(HimbeerecouchError):
         super().__init__(f"no Pi is called {text!r:.80}{meant}")
 
 
+class AlreadyEnrolled(HimbeerecouchError):
+    """There is a user for this Pi.  It gets another password only where that is what is wanted."""
+
+    def __init__(self, mac_id: int) -> None:
+        self.mac_id = mac_id
+        super().__init__(f"the Pi {mac_id} has a user already, and keeps its password")
+
+
+class NotEnrolled(HimbeerecouchError):
+    """There is no user for this Pi."""
+
+    def __init__(self, mac_id: int) -> None:
+        self.mac_id = mac_id
+        super().__init__(f"the Pi {mac_id} is not enrolled: it has no user")
+
+
+class NotSetUp(HimbeerecouchError):
+    """The databases would not let a Pi in.  Run himbeerecouch setup."""
+
+    def __init__(self, database: str, reason: str) -> None:
+        self.database = database
+        self.reason = reason
+        super().__init__(f"the database {database} takes no Pi: {reason}. Run: himbeerecouch setup")
+
+
 # --- discovery --------------------------------------------------------------------------------------------------------
 
 
@@ -193,6 +218,18 @@ class SeveralAnswered(HimbeerecouchError):
         super().__init__(
             f"several Raspberry Pis wait to be enrolled: {', '.join(map(str, mac_ids))}. "
             "Use himbeerecouch.probe() to have them all"
+        )
+
+
+class SeveralPasswords(HimbeerecouchError):
+    """Two answers came for one MacID, with different passwords: somebody pretends to be that Pi."""
+
+    def __init__(self, mac_id: int, addresses: tuple[str, ...]) -> None:
+        self.mac_id = mac_id
+        self.addresses = addresses
+        super().__init__(
+            f"several machines say that they are the Pi {mac_id}: {', '.join(addresses)}. "
+            "Find out which it is, or give its password by --password-file"
         )
 
 

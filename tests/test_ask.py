@@ -77,6 +77,16 @@ class Rounds(SynchronousTestCase):
         self.assertFalse(a_round.over(1000.9))
         self.assertTrue(a_round.over(1001.0))
 
+    def test_with_a_short_end(self) -> None:
+        """Who looks for a certain Pi goes on for a moment after it has answered, and at most to his timeout."""
+        for heard_s, end_s in ((0.5, 0.7), (2.9, 3.0)):
+            a_round = Round(3, 0.0, has_password, linger_s=0.2)
+            a_round.heard(ENROLLED, 0.1)
+            a_round.heard(ONE, heard_s)
+            a_round.heard(TWO, heard_s + 0.05)
+            self.assertFalse(a_round.over(end_s - 0.01))
+            self.assertTrue(a_round.over(end_s))
+
     def test_bounded(self) -> None:
         """A flood of invented answers does not fill the memory."""
         a_round = Round(3, 0.0, has_password)
@@ -152,6 +162,14 @@ class Asking(SynchronousTestCase):
         """A probe lists all that answer, with their addresses."""
         pis = self.pis(b'{"MacID": 2, "enrolled": true}', b'{"MacID": 1, "password": "p"}')
         self.assertEqual(probe(SERVER, 0.2, port=pis.port), [Answer(1, "p", "127.0.0.1"), Answer(2, None, "127.0.0.1")])
+
+    def test_find(self) -> None:
+        """Who looks for a certain Pi gets what that one answers, and everything that says it is the same one."""
+        pis = self.pis(b'{"MacID": 2, "password": "q"}', b'{"MacID": 1, "password": "p"}')
+        self.assertEqual(ask.find(SERVER, 1, 60, port=pis.port), [Answer(1, "p", "127.0.0.1")])
+        self.assertEqual(ask.find(SERVER, 3, 0.1, port=pis.port), [])
+        pis = self.pis(b'{"MacID": 1, "password": "q"}', b'{"MacID": 1, "password": "p"}')
+        self.assertEqual([answer.password for answer in ask.find(SERVER, 1, 60, port=pis.port)], ["p", "q"])
 
     def test_sealed(self) -> None:
         """What comes sealed is read beside what does not, and a box of somebody else's is passed over."""

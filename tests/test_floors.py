@@ -98,11 +98,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "programs.attempt",
         "status.sources",
     ),
-    ("commands.task", "couch.client", "fleet.names", "fleet.orders", "programs.keeper"),
+    ("commands.task", "couch.client", "fleet.enrol", "fleet.names", "fleet.orders", "programs.keeper"),
     ("commands.entry", "fleet.heartbeats"),
     # ... then the services ...
     ("commands.runner", "couch.changes", "discovery.ask", "discovery.responder", "programs.host", "status.service"),
-    ("actions", "node", "util"),
+    ("actions", "fleet.network", "node", "util"),
     # ... and the ways in.
     ("daemon", "discovery.receive"),
     ("", "demo", "probe_tap", "prog", "tap"),

@@ -182,11 +182,11 @@ class Answering(LoggedCase):
         self.assertEqual(len(self.wire.sent), 1)
 
     def test_rationed(self) -> None:
-        """Of many good requests ten a second are answered; the others are counted, and wake nobody."""
+        """Of many good requests ten a second are answered; the others are counted, and passed on all the same."""
         discovery = self.discovery()
         for n in range(100):
             discovery.datagramReceived(PROBE, (f"10.0.0.{n // 2}", 4711))
-        self.assertEqual((len(self.wire.sent), self.probes, discovery.rationed.total), (10, 10, 90))
+        self.assertEqual((len(self.wire.sent), self.probes, discovery.rationed.total), (10, 100, 90))
         self.assertEqual(len(self.lines()), 1)
 
     def test_no_way_back(self) -> None:
@@ -222,11 +222,11 @@ class Answering(LoggedCase):
         self.assertIn("with the password, which the whole network can read", readable)
 
     def test_a_key_of_low_order(self) -> None:
-        """A key that can't be used is dropped after the ration, counted, and wakes nobody."""
+        """A key that can't be used is dropped after the ration, and counted."""
         discovery = self.discovery()
         for _ in range(2):
             discovery.datagramReceived(render_request(Request("http://a", bytes(32))), ("10.0.0.9", 4711))
-        self.assertEqual((self.wire.sent, self.probes), ([], 0))
+        self.assertEqual(self.wire.sent, [])
         self.assertEqual((discovery.dropped.total, discovery.rationed.total), (1, 1))
         self.assertIn("key", self.lines()[0])
 

@@ -93,8 +93,8 @@ class Discovery(DatagramProtocol):
     """Answers requests with this Pi's MacID, and with its password where ``mode`` allows it.
 
     Runs on the reactor's thread.  ``password`` and ``enrolled`` are asked anew for each answer.  ``probed`` is called
-    for each request, answered or not, with where it came from: somebody is enrolling Pis just now, so that one that
-    waits for its user may try to log in soon.
+    for each request that was answered, or would have been but for the ration, with where it came from: somebody is
+    enrolling Pis just now, so that one that waits for its user may try to log in soon.
     """
 
     noisy = False
@@ -135,9 +135,9 @@ class Discovery(DatagramProtocol):
         transport = self.transport
         if transport is None or self.mode is Mode.OFF:
             return
-        self._probed(addr)
         if not self._ration.grant(addr[0], now_s):
             self.rationed.count(now_s)
+            self._probed(addr)
             return
         gives_password = self.mode is Mode.OPEN or not self._enrolled()
         answer = Answer(self._mac_id, self._password() if gives_password else None)
@@ -162,6 +162,7 @@ class Discovery(DatagramProtocol):
                 fresh=fresh,
                 rationed=self.rationed.total,
             )
+        self._probed(addr)
 
     def _drop(self, address: str, reason: str, now_s: float) -> None:
         fresh = self.dropped.count(now_s)

@@ -6,6 +6,7 @@ All of it runs on the reactor's thread.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -249,17 +250,25 @@ class Desk:
         answer = await self.ask("POST", db, "_changes", body=body, query=query, timeout_s=timeout_s + GRACE_S)
         return answers.batch("_changes", answer)
 
-    async def follow(self, db: str, selector: Json, since: object, *, patience_s: float = 0.0) -> AsyncIterator[Row]:
-        """Give every change after ``since`` that ``selector`` matches, as it happens; never ends by itself.
+    async def follow(
+        self,
+        db: str,
+        selector: Json,
+        since: object,
+        *,
+        patience_s: float = 0.0,
+        timeout_s: float = math.inf,
+    ) -> AsyncIterator[Row]:
+        """Give every change after ``since`` that ``selector`` matches, as it happens, for ``timeout_s``.
 
         A row may come twice.  A server that can't be reached is tried again for ``patience_s`` from its last answer.
         """
-        until = self.reactor.seconds() + patience_s
-        while True:
-            asked_at = self.reactor.seconds()
-            batch = None
+        now = self.reactor.seconds()
+        end, until = now + timeout_s, now + patience_s
+        while now < end:
+            asked_at, batch = now, None
             try:
-                batch = await self.changes(db, since=since, selector=selector, timeout_s=POLL_S)
+                batch = await self.changes(db, since=since, selector=selector, timeout_s=min(POLL_S, end - now))
             except Unavailable:
                 if self.reactor.seconds() >= until:
                     raise
@@ -270,6 +279,7 @@ class Desk:
             # A server that answers at once, with nothing, would be asked a thousand times a second.
             if batch is None or (not batch.rows and self.reactor.seconds() - asked_at < PAUSE_S):
                 await deferLater(self.reactor, PAUSE_S)
+            now = self.reactor.seconds()
 
     # --- the user -----------------------------------------------------------------------------------------------------
 
