@@ -248,6 +248,7 @@ class ComplaintTests(SynchronousTestCase):
 
         table: list[tuple[errors.HimbeerecouchError, str]] = [
             (errors.LoginRefused("x", status=401), "does not know the user admin"),
+            (errors.LoginRefused("x", status=401, reason="You are not a server admin."), "does not let admin do that"),
             (errors.LoginLocked("x", status=403), "five minutes"),
             (errors.Forbidden("x", status=403, reason="only operators"), "only operators"),
             (errors.NotFound("x", status=404, reason="Database does not exist."), "himbeerecouch setup"),

@@ -42,7 +42,7 @@ def in_words(error: errors.HimbeerecouchError, desk: Desk | None = None) -> str:
     if isinstance(error, errors.NotFound) and error.reason in _NO_DOCUMENT:
         return "{url}: {error}".format(**facts)
     user = desk.credentials.user if isinstance(desk.credentials, Basic) else None
-    if isinstance(error, errors.LoginRefused) and user is not None and "password" not in error.reason:
+    if isinstance(error, errors.LoginRefused) and user is not None and error.reason and "password" not in error.reason:
         # CouchDB says 401 also to those whom it knows, and who are no admins.
         error = errors.Forbidden(error.what, status=error.status, reason=error.reason)
     words: str = next(text for kind, text in (*(_NOBODY if user is None else ()), *_WORDS) if isinstance(error, kind))
