@@ -32,6 +32,12 @@ def password(desk: Desk, text: str, *, otherwise: str = "--password-file") -> st
     return found
 
 
+def line(desk: Desk, text: str, *, otherwise: str) -> str:
+    """Ask for a line of text; where there is nobody to ask, raises click.UsageError."""
+    found: str = _asked(desk, lambda: click.prompt(text, err=True), f"{text} There is nobody to ask: give {otherwise}")
+    return found
+
+
 def _asked(desk: Desk, ask: Callable[[], T], nobody: str) -> T:
     # A running reactor takes Ctrl-C for itself, and would not see it before the question was answered.
     before: Any = signal.getsignal(signal.SIGINT)

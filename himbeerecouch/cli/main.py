@@ -12,6 +12,7 @@ from himbeerecouch.cli.context import Settings, connection
 from himbeerecouch.version import VERSION
 
 COMMANDS = {
+    "setup": ("setup", "Make a CouchDB server ready, and say what is open there."),
     "probe": ("probe", "Show which Pis answer on this network."),
     "whoami": ("whoami", "On a Pi: show its MacID, where its password is, its server, and whether it is enrolled."),
 }
