@@ -32,8 +32,9 @@ _COLOURS = {"open": "red", "missing": "yellow", "broken": "yellow", "note": None
 async def setup(desk: Desk, *, check: bool, operators: str | None, yes: bool, as_json: bool) -> int:
     """Make a CouchDB server ready, and say what is open there.
 
-    You have to be its admin.  Creates the two databases, the indexes, and the guard, by which a Pi may only answer commands, and people need the
-    role himbeerecouch_operator to write.  Nobody who gets in is locked out.  A second run changes nothing.
+    You have to be its admin.  Creates the two databases, the indexes, and the guard, by which a Pi may only answer
+    commands, and people need the role himbeerecouch_operator to write.  Nobody who gets in is locked out.  A second
+    run changes nothing.
 
     \b
     Examples:
