@@ -186,6 +186,42 @@ class NotSetUp(HimbeerecouchError):
         super().__init__(f"the database {database} takes no Pi: {reason}. Run: himbeerecouch setup")
 
 
+class UnknownProgram(HimbeerecouchError):
+    """The Pi has no program of that name.  Give one that ``himbeerecouch status`` lists, or the ``_id``."""
+
+    def __init__(self, mac_id: int, name: str, known: Sequence[str] = ()) -> None:
+        self.mac_id = mac_id
+        self.name = name
+        self.known = tuple(known)
+        has = f"it has {', '.join(self.known)}" if self.known else "it has none"
+        super().__init__(f"Pi {mac_id} has no program {name!r:.80}: {has}")
+
+
+class AmbiguousProgram(HimbeerecouchError):
+    """Two programs of the Pi bear that name.  Give the ``_id`` of the one that is meant."""
+
+    def __init__(self, mac_id: int, name: str, ids: Sequence[str]) -> None:
+        self.mac_id = mac_id
+        self.name = name
+        self.ids = tuple(ids)
+        super().__init__(f"Pi {mac_id} has several programs {name!r:.80}. Give the id in its place: {', '.join(ids)}")
+
+
+class UnknownVersion(HimbeerecouchError):
+    """The program has no such version.  Give one that ``himbeerecouch history`` lists."""
+
+    def __init__(self, program_id: str, rev: str | None, matching: Sequence[str] = ()) -> None:
+        self.program_id = program_id
+        self.rev = rev
+        self.matching = tuple(matching)
+        if rev is None:
+            super().__init__(f"program {program_id!r:.80} has no earlier version that says something else")
+        elif matching:
+            super().__init__(f"{rev!r:.80} may be several versions of {program_id!r:.80}: {', '.join(matching)}")
+        else:
+            super().__init__(f"program {program_id!r:.80} has no version {rev!r:.80}")
+
+
 # --- discovery --------------------------------------------------------------------------------------------------------
 
 

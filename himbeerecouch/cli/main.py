@@ -15,6 +15,14 @@ COMMANDS = {
     "setup": ("setup", "Make a CouchDB server ready, and say what is open there."),
     "probe": ("probe", "Show which Pis answer on this network."),
     "whoami": ("whoami", "On a Pi: show its MacID, where its password is, its server, and whether it is enrolled."),
+    "deploy": ("deploy", "Bring a program to Pis, and wait until it runs."),
+    "pull": ("versions", "Write a program of a Pi to files."),
+    "diff": ("versions", "Show how a program differs from files, or from an earlier version."),
+    "history": ("versions", "Show all versions of a program: who, and when."),
+    "rollback": ("versions", "Bring an earlier version of a program back."),
+    "stop": ("control", "Have a program stopped, and stay so."),
+    "start": ("control", "Have a program that was stopped run again."),
+    "remove": ("control", "Remove programs; their versions stay."),
 }
 """Name -> the module of this package that has it, under this name, and what the list of all commands says of it."""
 

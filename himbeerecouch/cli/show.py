@@ -59,6 +59,13 @@ def plain_lines(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def print_difference(lines: Sequence[str]) -> None:
+    """Print the lines of a unified diff."""
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    for line in lines:
+        click.secho(plain_lines(line), fg=colours.get(line[:1]))
+
+
 def progress(length: int, label: str) -> AbstractContextManager[Any]:
     """Give a progress bar on stderr, whose ``update(n)`` moves it on; it is not shown where that is no terminal."""
     bar: AbstractContextManager[Any] = click.progressbar(

@@ -1,0 +1,167 @@
+"""Waits until the Pis say what has become of programs: one long poll for all of them.
+
+All of it runs on the reactor's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from attrs import frozen
+from twisted.internet.task import deferLater
+
+from himbeerecouch.errors import NotFound, Unavailable
+from himbeerecouch.fleet import outcomes
+from himbeerecouch.fleet.desk import Desk
+from himbeerecouch.fleet.outcomes import Outcome, Sight, Verdict, Wait
+from himbeerecouch.model import Json
+from himbeerecouch.status.heartbeat import document_id
+
+POLL_S = 20.0
+LEAST_S = 0.1
+"""Of one poll, so that the time of one Pi's program after the other's does not make a request each."""
+PAUSE_S = 1.0
+"""After a poll that failed, or that came back with nothing before its time."""
+
+
+@frozen
+class Awaited:
+    """A revision of a program on its way to a Pi."""
+
+    mac_id: int
+    program: str
+    """The ``_id``."""
+    rev: str | None
+    """None: the program was removed."""
+
+
+async def await_outcomes(
+    desk: Desk,
+    awaited: Sequence[Awaited],
+    wait_s: float,
+    *,
+    told: Callable[[Awaited, Verdict], None] = lambda one, verdict: None,
+) -> list[Verdict]:
+    """Wait up to ``wait_s`` for the outcomes; give them in the same order, and ``told`` as they come.
+
+    Raises CouchError where the status can't be read at all; a connection that is lost is tried again meanwhile.
+    """
+    verdicts: dict[Awaited, Verdict] = {}
+
+    def decided(one: Awaited, verdict: Verdict) -> None:
+        verdicts[one] = verdict
+        told(one, verdict)
+
+    until = desk.reactor.seconds() + wait_s
+    for database, those in (await _places(desk, awaited)).items():
+        await _Watch(desk, database, those, decided).wait(until, f"within {wait_s:g} s")
+    return [verdicts[one] for one in awaited]
+
+
+async def _places(desk: Desk, awaited: Sequence[Awaited]) -> dict[str, list[Awaited]]:
+    """Give the database that each Pi reports in: its own one, or, without that, the one of the programs."""
+    ids = sorted({document_id(one.mac_id) for one in awaited})
+    try:
+        rows = await desk.all_docs(desk.status_database, keys=ids, include_docs=False)
+    except NotFound:
+        return {desk.database: list(awaited)}
+    lacking = [id for id, row in zip(ids, rows, strict=True) if "error" in row or row.get("value", {}).get("deleted")]
+    rows = await desk.all_docs(desk.database, keys=lacking, include_docs=False) if lacking else []
+    elsewhere = {row.get("id") for row in rows if "error" not in row and not row.get("value", {}).get("deleted")}
+    places: dict[str, list[Awaited]] = {}
+    for one in awaited:
+        in_code = document_id(one.mac_id) in elsewhere
+        places.setdefault(desk.database if in_code else desk.status_database, []).append(one)
+    return places
+
+
+class _Watch:
+    """The heartbeats in one database, as far as they are waited for."""
+
+    def __init__(
+        self, desk: Desk, database: str, awaited: Sequence[Awaited], decided: Callable[[Awaited, Verdict], None]
+    ) -> None:
+        self._desk = desk
+        self._database = database
+        self._pending = list(awaited)
+        self._decided = decided
+        self._heartbeats: dict[str, Json] = {}
+        self._running_since_s: dict[Awaited, float] = {}
+        self._since: object = None
+        self._deaf = False
+        """The last poll has failed: nothing is known of what has happened since."""
+
+    async def wait(self, until: float, within: str) -> None:
+        """Decide about all of them; by then at the latest, by the reactor's clock."""
+        seconds = self._desk.reactor.seconds
+        await self._read()
+        while True:
+            waits = self._judge()
+            if not self._pending:
+                return
+            left_s = until - seconds()
+            if left_s <= 0:
+                for one, wait in waits.items():
+                    self._decided(one, Verdict(Outcome.UNKNOWN, f"not {within}: {wait.why}"))
+                return
+            sooner = [wait.seconds for wait in waits.values() if wait.seconds is not None]
+            await self._poll(max(LEAST_S, min([left_s, POLL_S, *sooner])))
+
+    async def _read(self) -> None:
+        # First where to follow from: so nothing is missed in between.
+        self._since = (await self._desk.info(self._database)).update_seq
+        rows = await self._desk.all_docs(self._database, keys=self._ids())
+        self._heartbeats = {str(row.get("id")): row["doc"] for row in rows if isinstance(row.get("doc"), dict)}
+
+    def _ids(self) -> list[str]:
+        return sorted({document_id(one.mac_id) for one in self._pending})
+
+    async def _poll(self, timeout_s: float) -> None:
+        seconds = self._desk.reactor.seconds
+        began = seconds()
+        selector = {"_id": {"$in": self._ids()}}
+        rows = []
+        try:
+            batch = await self._desk.changes(self._database, since=self._since, selector=selector, timeout_s=timeout_s)
+            self._since, rows = batch.last_seq, list(batch.rows)
+        except Unavailable:
+            self._deaf = True
+            timeout_s = PAUSE_S * 2
+        else:
+            self._deaf = False
+        for row in rows:
+            if row.document is None:
+                self._heartbeats.pop(row.id, None)
+            else:
+                self._heartbeats[row.id] = row.document
+        if not rows and seconds() - began < timeout_s / 2:
+            await deferLater(self._desk.reactor, min(timeout_s, PAUSE_S))
+
+    def _judge(self) -> dict[Awaited, Wait]:
+        """Decide about those that are certain; give why the others are not."""
+        waits = {}
+        for one in list(self._pending):
+            found = self._look_at(one)
+            if isinstance(found, Wait):
+                waits[one] = found
+            else:
+                self._pending.remove(one)
+                self._decided(one, found)
+        return waits
+
+    def _look_at(self, one: Awaited) -> Verdict | Wait:
+        if self._deaf:
+            self._running_since_s.clear()
+            return Wait(None, "the connection to the server was lost")
+        heartbeat = self._heartbeats.get(document_id(one.mac_id))
+        server_time, now = self._desk.server_time(), self._desk.reactor.seconds()
+        if one.rev is None:
+            return outcomes.judge_removal(Sight(heartbeat, server_time, 0.0), one.program)
+        told_s = outcomes.running_for_s(heartbeat, one.program, one.rev, server_time)
+        runs = outcomes.program_of(heartbeat, one.program)
+        if runs.get("state") != "running" or runs.get("rev") != one.rev:
+            self._running_since_s.pop(one, None)
+            seen_s = 0.0
+        else:
+            seen_s = now - self._running_since_s.setdefault(one, now)
+        return outcomes.judge(Sight(heartbeat, server_time, max(told_s, seen_s)), one.program, one.rev)
