@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.threads import deferToThreadPool
 
-from himbeerecouch.errors import CouchError, LoginRefused, Unavailable
-from himbeerecouch.fleet import syntax
+from himbeerecouch.discovery import ask
+from himbeerecouch.discovery.wire import PORT
+from himbeerecouch.errors import AlreadyEnrolled, CouchError, LoginRefused, NotSetUp, Unavailable
+from himbeerecouch.fleet import rights, syntax
 from himbeerecouch.fleet.desk import Desk, Who
+from himbeerecouch.fleet.enrol import enrol
 from himbeerecouch.fleet.syntax import Complaint
+from himbeerecouch.model import Answer
 from himbeerecouch.web import rules
 from himbeerecouch.web.http import Exchange
 from himbeerecouch.web.rules import Refused
@@ -20,16 +26,19 @@ from himbeerecouch.web.upstream import Upstream, bad_gateway
 
 SOURCE_BYTES = 1024 * 1024
 CHECK_S = 20.0
+PROBE_S = 3.0
 
 
 class Api:
     """The calls, by name: each takes a request, and gives what is answered."""
 
-    def __init__(self, reactor: Any, upstream: Upstream) -> None:
+    def __init__(self, reactor: Any, upstream: Upstream, *, discovery_port: int = PORT) -> None:
         self._reactor = reactor
         self._upstream = upstream
         self._checking = DeferredLock()
-        self.calls = {"check": self.check}
+        self._probing = DeferredLock()
+        self._discovery_port = discovery_port
+        self.calls = {"check": self.check, "probe": self.probe, "enroll": self.enroll}
 
     async def check(self, exchange: Exchange) -> object:
         """Compile sources: ``{"modules": {name: source}}`` -> ``{"errors": [...]}``."""
@@ -48,6 +57,53 @@ class Api:
 
     def _findings(self, sources: list[str]) -> Deferred[list[tuple[Complaint, ...]]]:
         return Deferred.fromCoroutine(syntax.findings(self._reactor, sources, timeout_s=CHECK_S))
+
+    async def probe(self, exchange: Exchange) -> object:
+        """Ask the network for Pis: ``[{"mac_id", "address", "enrolled"}]``, for operators."""
+        async with self._user(exchange) as (_, who):
+            if not who.is_admin and rights.OPERATOR not in who.roles:
+                raise Refused(403, "forbidden", f"this needs the role {rights.OPERATOR}")
+            answers = await self._answers()
+        # Two that answer for one MacID are one of them here, and are refused where it is to be enrolled.
+        addresses = {answer.mac_id: answer for answer in answers}
+        return [
+            {"mac_id": each.mac_id, "address": each.address, "enrolled": each.password is None}
+            for each in addresses.values()
+        ]
+
+    async def enroll(self, exchange: Exchange) -> object:
+        """Make the user of a Pi that waits, with the password that it says: ``{"mac_id": int}``, for admins.
+
+        ``"replace": true`` gives a user that is there already the Pi's new password.  The browser never hears it.
+        """
+        asked = _posted(exchange)
+        mac_id, replace = asked.get("mac_id"), asked.get("replace", False)
+        if type(mac_id) is not int or type(replace) is not bool:
+            raise Refused(400, "bad_request", 'give {"mac_id": number}')
+        async with self._user(exchange) as (desk, who):
+            if not who.is_admin:
+                raise Refused(403, "forbidden", "only a server admin may enroll a Pi")
+            found = {each.password for each in await self._answers() if each.mac_id == mac_id}
+            passwords = [password for password in found if password is not None]
+            if not passwords:
+                reason = "it is enrolled already" if found else "it does not answer on this network"
+                raise Refused(404, "not_found", f"the Pi {mac_id} tells no password: {reason}")
+            if len(passwords) > 1:
+                raise Refused(409, "conflict", f"several machines say that they are the Pi {mac_id}: ask who they are")
+            try:
+                await enrol(desk, mac_id, passwords[0], replace=replace)
+            except AlreadyEnrolled as error:
+                raise Refused(409, "enrolled", str(error)) from error
+            except NotSetUp as error:
+                raise Refused(409, "not_set_up", str(error)) from error
+        return {"ok": True, "mac_id": mac_id}
+
+    async def _answers(self) -> list[Answer]:
+        """Ask the network, one at a time: it takes a thread for three seconds."""
+        pool = self._reactor.getThreadPool()
+        asking = partial(ask.probe, self._upstream.url, PROBE_S, port=self._discovery_port)
+        answers: list[Answer] = await self._probing.run(deferToThreadPool, self._reactor, pool, asking)
+        return answers
 
     @asynccontextmanager
     async def _user(self, exchange: Exchange) -> AsyncIterator[tuple[Desk, Who]]:

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from himbeerecouch.couch.transport import Connections
+from himbeerecouch.discovery.wire import PORT
 from himbeerecouch.errors import CaFileError, ServerFileError
 from himbeerecouch.server_file import ServerFile
 from himbeerecouch.web import site
@@ -27,6 +28,13 @@ STATIC = Path(__file__).parent / "static"
 log = Logger()
 
 
+def port(text: str) -> int:
+    """Read a port."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**16):
+        raise ValueError("give a port from 1 to 65535")
+    return int(text)
+
+
 class Options(usage.Options):
     """The options of ``twistd himbeerecouch-web``."""
 
@@ -37,6 +45,7 @@ class Options(usage.Options):
         ["listen", "l", "tcp:8080:interface=127.0.0.1", "Where to listen, as an endpoint of Twisted."],
         ["database", "d", "nedm/raspberries", "The database that has the programs and commands."],
         ["ca-file", None, None, "PEM certificates of the CA to trust, where the server's is from a CA of your own."],
+        ["discovery-port", None, PORT, "The UDP port at which Pis are asked who they are.", port],
     ]
 
 
@@ -55,6 +64,7 @@ def makeService(options: Options) -> IService:
             server_file=options["server-file"],
             database=options["database"],
             ca_file=options["ca-file"],
+            discovery_port=options["discovery-port"],
         )
     except CaFileError as error:
         raise SystemExit(f"himbeerecouch-web does not start: {error}") from error
@@ -67,6 +77,7 @@ def assemble(
     server_file: str,
     database: str,
     ca_file: str | None = None,
+    discovery_port: int = PORT,
     static: Path = STATIC,
 ) -> Web:
     """Put the server together; ``static`` is the folder of the page's files.  Raises CaFileError."""
@@ -77,6 +88,6 @@ def assemble(
         log.error("{error}", error=error)  # it is read again with each request
     connections = Connections(reactor, ca_file=ca_file)
     upstream = Upstream(reactor, connections, file.read, database=database, ca_file=ca_file)
-    api = Api(reactor, upstream)
+    api = Api(reactor, upstream, discovery_port=discovery_port)
     pages = site.Site(Files.read(static), upstream, database, api.calls)
     return Web(endpoint, Server(reactor, pages.serve, site.headers), connections)

@@ -127,9 +127,9 @@ def _asked(exchange: Exchange) -> Headers:
 
 
 def client_of(exchange: Exchange) -> str:
-    """Give the browser's address: CouchDB counts wrong passwords for each, and would lock out all of them for one.
+    """Give the browser's address: CouchDB counts wrong passwords by it, and would lock out all browsers for one.
 
-    A proxy on this very machine says it; another one's word is not taken.
+    A proxy before us on this very machine says it; nobody else's word is taken.
     """
     peer = str(getattr(exchange.client, "host", "") or "127.0.0.1")
     said = (exchange.getHeader("x-forwarded-for") or "").rpartition(",")[2].strip()

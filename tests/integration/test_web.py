@@ -13,8 +13,12 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 from twisted.web.client import PartialDownloadError, readBody
 
+from himbeerecouch.discovery import ask
+from himbeerecouch.discovery.ask import Destination
+from himbeerecouch.discovery.responder import Discovery, DiscoveryService, Mode
+from himbeerecouch.model import Answer
 from himbeerecouch.version import VERSION
-from himbeerecouch.web import http
+from himbeerecouch.web import api, http
 from tests import embedded_server, web_world
 from tests.embedded_server import ADMIN, wait
 from tests.web_world import DATABASE, DB, SCRIPT, Browser
@@ -274,6 +278,93 @@ class CheckTests(WebCase):
         await self.couch.stopService()
         answer = await self.browser.ask("POST", "/api/check", {"modules": {}})
         self.assertEqual(answer.status, 502)
+
+
+class EnrollTests(WebCase):
+    """Pis that answer on this network, and their users."""
+
+    async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
+        await super().setUp()
+        from twisted.internet import reactor
+
+        self.patch(ask, "destinations", lambda: [Destination("127.0.0.1")])
+        # A Pi answers one second in one: of three times that are asked, one is heard.
+        self.patch(api, "PROBE_S", 2.5)
+        discovery = Discovery(
+            11, lambda: "the-password", lambda: False, Mode.ENROLL, clock=reactor, probed=lambda _: None
+        )
+        service = DiscoveryService(discovery, reactor=reactor, port=0, interface="127.0.0.1")
+        service.startService()
+        self.addCleanup(service.stopService)
+        _, self.browser = web_world.start(self, self.server, discovery_port=service.port)
+        await self.browser.log_in(*ADMIN)
+
+    async def log_in(self, name: str, *roles: str) -> Browser:
+        """Make a user, and a browser in which it has logged in."""
+        user = {"name": name, "password": "secret", "roles": roles, "type": "user"}
+        await self.as_admin("PUT", f"/_users/org.couchdb.user:{name}", user)
+        browser = Browser(self.browser.url)
+        await browser.log_in(name, "secret")
+        return browser
+
+    async def test_probe(self) -> None:
+        """Operators see which Pis answer, and never a password."""
+        answer = await self.browser.ask("POST", "/api/probe", {})
+        self.assertEqual(answer.json, [{"mac_id": 11, "address": "127.0.0.1", "enrolled": False}])
+        answers = [Answer(11, "one", "10.0.0.1"), Answer(11, "two", "10.0.0.2"), Answer(12, None, "10.0.0.3")]
+        self.patch(ask, "probe", lambda *_, **__: answers)
+        answer = await self.browser.ask("POST", "/api/probe", {})
+        self.assertEqual([(pi["mac_id"], pi["enrolled"]) for pi in answer.json], [(11, False), (12, True)])
+        operator = await self.log_in("joe", "himbeerecouch_operator")
+        self.assertEqual((await operator.ask("POST", "/api/probe", {})).status, 200)
+        reader = await self.log_in("ann")
+        self.assertEqual((await reader.ask("POST", "/api/probe", {})).status, 403)
+        self.assertEqual((await Browser(self.browser.url).ask("POST", "/api/probe", {})).status, 401)
+
+    async def test_enroll(self) -> None:
+        """An admin enrolls a Pi that waits: it can log in then, and the browser has not heard its password."""
+        refused = await self.browser.ask("POST", "/api/enroll", {"mac_id": 11})
+        self.assertEqual((refused.status, refused.json["error"]), (409, "not_set_up"))
+        for database in (DATABASE, f"{DATABASE}_status"):
+            path = "/" + quote(database, safe="")
+            await self.as_admin("PUT", path)
+            await self.as_admin("PUT", f"{path}/_security", {"members": {"roles": ["himbeerecouch_pi"]}})
+        answer = await self.browser.ask("POST", "/api/enroll", {"mac_id": 11})
+        self.assertEqual((answer.status, answer.json), (200, {"ok": True, "mac_id": 11}))
+        self.assertNotIn(b"the-password", answer.body)
+        self.assertEqual(
+            (await Browser(self.browser.url).log_in("11", "the-password")).json["roles"], ["himbeerecouch_pi"]
+        )
+        self.patch(ask, "probe", lambda *_, **__: [Answer(11, "the-next-password", "127.0.0.1")])
+        again = await self.browser.ask("POST", "/api/enroll", {"mac_id": 11})
+        self.assertEqual((again.status, again.json["error"]), (409, "enrolled"))
+        again = await self.browser.ask("POST", "/api/enroll", {"mac_id": 11, "replace": True})
+        self.assertEqual(again.status, 200)
+        self.assertEqual((await Browser(self.browser.url).log_in("11", "the-next-password")).status, 200)
+
+    async def test_refused(self) -> None:
+        """Nobody but an admin enrolls, and no Pi that does not answer with one password."""
+        self.patch(ask, "probe", lambda *_, **__: [Answer(11, "the-password", "127.0.0.1")])
+        operator = await self.log_in("joe", "himbeerecouch_operator")
+        for browser, body, status in (
+            (operator, {"mac_id": 11}, 403),
+            (Browser(self.browser.url), {"mac_id": 11}, 401),
+            (self.browser, {"mac_id": "11"}, 400),
+            (self.browser, {"mac_id": True}, 400),
+            (self.browser, {}, 400),
+            (self.browser, {"mac_id": 99}, 404),
+        ):
+            self.assertEqual((await browser.ask("POST", "/api/enroll", body)).status, status, body)
+
+    async def test_who_is_it(self) -> None:
+        """Where two machines say that they are the same Pi, neither is enrolled."""
+        answers = [Answer(11, "one", "10.0.0.1"), Answer(11, "two", "10.0.0.2"), Answer(12, None, "10.0.0.3")]
+        self.patch(ask, "probe", lambda *_, **__: answers)
+        answer = await self.browser.ask("POST", "/api/enroll", {"mac_id": 11})
+        self.assertEqual((answer.status, answer.json["error"]), (409, "conflict"))
+        answer = await self.browser.ask("POST", "/api/enroll", {"mac_id": 12})
+        self.assertEqual(answer.status, 404)
+        self.assertIn("enrolled already", answer.json["reason"])
 
 
 class Leaving(Protocol):
