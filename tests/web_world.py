@@ -10,8 +10,9 @@ from typing import Any
 
 from attrs import define, field
 from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.trial.unittest import TestCase
-from twisted.web.client import Agent, HTTPConnectionPool, readBody
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool, readBody
 from twisted.web.http_headers import Headers
 
 from himbeerecouch.couch.fetch import Body, BytesBody
@@ -60,12 +61,16 @@ class Browser:
 
     url: str
     cookie: str | None = None
+    ca: bytes | None = None
+    """The one CA that it trusts."""
     agent: Agent = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         from twisted.internet import reactor
 
-        self.agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
+        roots = None if self.ca is None else trustRootFromCertificates([Certificate.loadPEM(self.ca)])
+        pool = HTTPConnectionPool(reactor, persistent=False)
+        self.agent = Agent(reactor, BrowserLikePolicyForHTTPS(roots), pool=pool)
 
     def send(self, method: str, path: str, body: Any = None, headers: Mapping[str, str | None] | None = None) -> Any:
         """Begin a request; fires with the response.  A header that is None is left out."""
@@ -115,9 +120,12 @@ class Noting:
 
 
 def start(
-    test: TestCase, server: str, *, endpoint: Any = None, scheme: str = "http", **options: Any
+    test: TestCase, server: str, *, endpoint: Any = None, ca: bytes | None = None, **options: Any
 ) -> tuple[Web, Browser]:
-    """Start a page's server for one test on the global reactor, and a browser for it; the clean-up stops it."""
+    """Start a page's server for one test on the global reactor, and a browser for it; the clean-up stops it.
+
+    With ``ca`` the browser talks TLS, which ``endpoint`` then has to.
+    """
     from twisted.internet import reactor
 
     server_file = Path(test.mktemp())
@@ -127,4 +135,5 @@ def start(
     web = assemble(reactor, noting, server_file=str(server_file), database=DATABASE, static=static, **options)  # type: ignore[arg-type]  # does what is needed of one
     web.startService()
     test.addCleanup(web.stopService)
-    return web, Browser(f"{scheme}://localhost:{noting.port.getHost().port}")
+    scheme = "http" if ca is None else "https"
+    return web, Browser(f"{scheme}://localhost:{noting.port.getHost().port}", ca=ca)

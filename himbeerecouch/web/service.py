@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.application.internet import StreamServerEndpointService
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IStreamServerEndpoint
 
 from himbeerecouch.couch.transport import Connections
@@ -20,6 +21,13 @@ class Web(StreamServerEndpointService):
         self._raiseSynchronously = True
         self._server = server
         self._connections = connections
+
+    def privilegedStartService(self) -> None:
+        """Listen.  Called by twistd, before it becomes another user: so ports below 1024 can be had."""
+        try:
+            super().privilegedStartService()
+        except CannotListenError as error:
+            raise SystemExit(f"himbeerecouch-web does not start: {error} Choose another --listen") from error
 
     def stopService(self) -> Deferred[None]:
         """Stop listening, and end all requests; fires when all sockets are closed."""

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar
 
+from OpenSSL.SSL import Error as TLSError
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
@@ -58,9 +59,13 @@ def makeService(options: Options) -> IService:
         # Timers must not follow the wall clock, which jumps on machines that learn the time late.
         reactor.seconds = time.monotonic
     try:
+        endpoint = serverFromString(reactor, options["listen"])
+    except (ValueError, TypeError, LookupError, OSError, TLSError) as error:  # each of them for some mistake in it
+        raise SystemExit(f"himbeerecouch-web does not start: --listen {options['listen']}: {error}") from error
+    try:
         return assemble(
             reactor,
-            serverFromString(reactor, options["listen"]),
+            endpoint,
             server_file=options["server-file"],
             database=options["database"],
             ca_file=options["ca-file"],

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import gzip
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.endpoints import TCP4ServerEndpoint, serverFromString
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from twisted.web.client import PartialDownloadError, readBody
 
 from himbeerecouch.discovery import ask
 from himbeerecouch.discovery.ask import Destination
 from himbeerecouch.discovery.responder import Discovery, DiscoveryService, Mode
+from himbeerecouch.embedded.home import Login
+from himbeerecouch.embedded.service import Embedded
 from himbeerecouch.model import Answer
 from himbeerecouch.version import VERSION
 from himbeerecouch.web import api, http
 from tests import embedded_server, web_world
 from tests.embedded_server import ADMIN, wait
+from tests.tls import Authority
 from tests.web_world import DATABASE, DB, SCRIPT, Browser
 
 EVERYWHERE = {
@@ -124,8 +129,6 @@ class PageTests(WebCase):
 
     async def test_not_built(self) -> None:
         """Without the page's files the server says that, and passes requests on all the same."""
-        from pathlib import Path
-
         _, browser = web_world.start(self, self.server, static=Path(self.mktemp()))
         answer = await browser.ask("GET", "/")
         self.assertEqual((answer.status, answer.json["error"]), (503, "not_built"))
@@ -403,6 +406,51 @@ class PollTests(WebCase):
         await self.web.stopService()
         self.assertEqual(self.web.factory.channels, set())
         await content
+
+
+class TlsTests(TestCase):
+    """TLS at both ends, by endpoint strings and files."""
+
+    timeout = 60
+
+    def file(self, content: bytes) -> Path:
+        """A file with that in it."""
+        path = Path(self.mktemp())
+        path.write_bytes(content)
+        return path
+
+    async def test_both_ends(self) -> None:
+        """Where the browser talks TLS the session goes over nothing else; CouchDB's own CA is trusted, and no other."""
+        from twisted.internet import reactor
+
+        lab = Authority("lab")
+        pem, ca_file = self.file(lab.issue_pem("localhost")), self.file(lab.pem)
+        listen = f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}"
+        couch = Embedded(
+            reactor,
+            serverFromString(reactor, listen),
+            folder=None,
+            admin=Login(*ADMIN),
+            iterations=10,
+            in_thread=deferToThread,
+        )
+        await couch.listen()
+        couch.running = 1
+        self.addCleanup(couch.stopService)
+        where: Any = couch.port.getHost() if couch.port is not None else None
+        server = f"https://localhost:{where.port}"
+        for trusted, status in ((str(ca_file), 200), (None, 502)):
+            endpoint = serverFromString(reactor, listen)
+            _, browser = web_world.start(self, server, endpoint=endpoint, ca=lab.pem, ca_file=trusted)
+            page = await browser.ask("GET", "/")
+            self.assertEqual(page.header("Strict-Transport-Security"), "max-age=86400")
+            answer = await browser.log_in(*ADMIN)
+            self.assertEqual(answer.status, status)
+            if trusted:
+                self.assertIn("; Secure", answer.header("Set-Cookie") or "")
+                self.assertEqual((await browser.ask("POST", "/api/check", {"modules": {}})).status, 200)
+            else:
+                self.assertIn("certificate is refused", answer.json["reason"])
 
 
 class Silent(Protocol):
