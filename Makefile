@@ -6,8 +6,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PAGE := himbeerecouch/web/page
+PAGE_TOOLS := $(PAGE)/node_modules/.package-lock.json
 
-.PHONY: demo test check coverage contract faults soak bench docs clean
+.PHONY: demo test check coverage contract faults soak bench docs clean page test-page
 
 demo: $(INSTALLED)  ## An embedded database, this machine as a Pi, and the examples running on it; Ctrl-C ends all
 	@$(BIN)/python -m himbeerecouch.demo examples
@@ -40,11 +42,17 @@ soak: $(TOOLS)  ## Everything at random for MINUTES=10, from a seed: SEED=n does
 bench: $(INSTALLED)  ## How long a change takes, beside the floor of the same machine
 	@$(BIN)/python -m benchmarks
 
+page: $(PAGE_TOOLS)  ## The page anew from its sources, which needs Node.js; what it makes is committed
+	@npm --prefix $(PAGE) run --silent build -- --logLevel warn
+
+test-page: $(TOOLS) $(PAGE_TOOLS)  ## The page in a real browser before a real world; it needs Node.js and chromium
+	@PYTHON=$(BIN)/python node --test --test-concurrency=1 $(or $(FILES),tests/page/*.test.mjs)
+
 docs: $(TOOLS)  ## The documents as pages, in docs/_build
 	$(BIN)/sphinx-build -W --keep-going --quiet docs docs/_build
 
 clean:
-	rm -rf $(VENV) .coverage.d build dist docs/_build *.egg-info _trial_temp*
+	rm -rf $(VENV) $(PAGE)/node_modules .coverage.d build dist docs/_build *.egg-info _trial_temp*
 
 $(INSTALLED): setup.py pyproject.toml
 	@echo "installing himbeerecouch into $(VENV), once"
@@ -55,4 +63,9 @@ $(INSTALLED): setup.py pyproject.toml
 $(TOOLS): $(INSTALLED)
 	@echo "installing the tools of its tests into $(VENV), once"
 	@$(PIP) --editable '.[cli,embedded,dev,docs]' --config-settings editable_mode=compat
+	@touch $@
+
+$(PAGE_TOOLS): $(PAGE)/package-lock.json
+	@echo "installing the tools of the page into $(PAGE)/node_modules, once"
+	@npm --prefix $(PAGE) ci --silent
 	@touch $@

@@ -1,0 +1,138 @@
+/** The frame around every view: header, what there is to say about the connection, and where one is. */
+
+import { useEffect, useRef } from 'preact/hooks';
+import { Fleet } from './fleet/fleet.jsx';
+import { lazy } from './lazy.jsx';
+import { Login } from './login.jsx';
+import { Pi } from './pi/pi.jsx';
+import { route, to } from './route.js';
+import { askAgain, config, connection, logout, now, session, statusMissing, whyReadOnly } from './state.js';
+import { clockTime } from './time.js';
+import { Button } from './ui/marks.jsx';
+
+const Editor = lazy(() => import('./editor/index.jsx'), 'Editor');
+const NewProgram = lazy(() => import('./editor/index.jsx'), 'NewProgram');
+
+export function App({ error }) {
+  if (error) return <Failed error={error} />;
+  if (!session.value) return <Login />;
+  return (
+    <>
+      <SkipLink />
+      <header class="top">
+        <a class="brand" href={to.fleet()}>
+          himbeerecouch
+        </a>
+        <span class="quiet mono database">{config.value.database}</span>
+        <Connection />
+        <Who />
+      </header>
+      <Banner />
+      <View />
+    </>
+  );
+}
+
+function Failed({ error }) {
+  return (
+    <main class="login">
+      <div class="panel" role="alert">
+        <h1>himbeerecouch</h1>
+        <p>{error.message}</p>
+        <p class="quiet">The server of this page, or the CouchDB server behind it, does not answer.</p>
+        <a class="button main" href="">
+          Try again
+        </a>
+      </div>
+    </main>
+  );
+}
+
+function SkipLink() {
+  // Not a link to #main: what stands behind the # is where one is.
+  return (
+    <button type="button" class="skip" onClick={() => document.querySelector('main h1')?.focus()}>
+      Skip to content
+    </button>
+  );
+}
+
+function Who() {
+  const { name, roles } = session.value;
+  return (
+    <div class="who">
+      <span title={roles.join(', ') || 'no roles'}>{name}</span>
+      {whyReadOnly.value && (
+        <span class="tag" title={whyReadOnly.value}>
+          read-only
+        </span>
+      )}
+      <Button kind="plain" onClick={logout}>
+        Log out
+      </Button>
+    </div>
+  );
+}
+
+const CONNECTION = { live: ['good', 'live'], connecting: ['busy', 'connecting'], lost: ['bad', 'no connection'] };
+
+function Connection() {
+  const [tone, words] = CONNECTION[connection.value.state];
+  return (
+    <span class={`connection ${tone}`} role="status">
+      <span class="lamp" aria-hidden="true" />
+      {words}
+    </span>
+  );
+}
+
+function Banner() {
+  const { state, sinceMs, reason } = connection.value;
+  const lost = state === 'lost';
+  return (
+    <>
+      <div aria-live="assertive">
+        {lost && (
+          <div class="banner bad">
+            <p>
+              <strong>Connection lost{sinceMs ? ` at ${clockTime(sinceMs, now.value)}` : ''}.</strong> What the Pis are doing has been unknown
+              since then. {reason} It is tried again by itself.
+            </p>
+            <Button onClick={askAgain}>Try now</Button>
+          </div>
+        )}
+      </div>
+      {statusMissing.value && (
+        <div class="banner warn">
+          <p>
+            There is no database <span class="mono">{config.value.status_database}</span>: the Pis are heard of every ten minutes only, and there
+            are no logs. <span class="mono">himbeerecouch setup</span> makes it.
+          </p>
+        </div>
+      )}
+    </>
+  );
+}
+
+function View() {
+  const { view, macId, programId, query } = route.value;
+  const heading = useRef(false);
+  // Whoever follows a link by keyboard or screen reader is at the top of what it leads to.
+  useEffect(() => {
+    if (heading.current) document.querySelector('main h1')?.focus();
+    heading.current = true;
+    scrollTo(0, 0);
+  }, [view, macId, programId]);
+  if (view === 'fleet') return <Fleet />;
+  if (view === 'pi') return <Pi key={macId} macId={macId} />;
+  if (view === 'edit') return <Editor key={`${macId} ${programId}`} macId={macId} programId={programId} query={query} />;
+  if (view === 'new') return <NewProgram macId={macId} query={query} />;
+  return (
+    <main>
+      <h1 tabIndex={-1}>There is nothing here</h1>
+      <p>
+        <a href={to.fleet()}>To the Pis</a>
+      </p>
+    </main>
+  );
+}

@@ -1,0 +1,65 @@
+/** Pis on the network of the page's server that have no user yet. */
+
+import { useEffect, useState } from 'preact/hooks';
+import { canWrite, enroll, heartbeats, isAdmin, probe } from '../state.js';
+import { Button } from '../ui/marks.jsx';
+
+export function Waiting() {
+  const [found, setFound] = useState([]);
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState('');
+  const [enrolled, setEnrolled] = useState({});
+  const look = async () => {
+    setBusy(true);
+    setError('');
+    try {
+      setFound(await probe());
+    } catch (problem) {
+      setError(problem.reason);
+    }
+    setBusy(false);
+  };
+  useEffect(() => {
+    if (canWrite.value) look();
+  }, []);
+  if (!canWrite.value) return null;
+  const waiting = found.filter(({ mac_id, enrolled: known }) => !known && !heartbeats.value.has(String(mac_id)));
+  const start = async (macId) => {
+    setEnrolled((old) => ({ ...old, [macId]: 'busy' }));
+    try {
+      await enroll(macId);
+      setEnrolled((old) => ({ ...old, [macId]: 'done' }));
+    } catch (problem) {
+      setEnrolled((old) => ({ ...old, [macId]: problem.reason }));
+    }
+  };
+  return (
+    <section class="waiting" aria-label="Pis that wait to be enrolled">
+      {waiting.map(({ mac_id: macId, address }) => (
+        <div key={macId} class="banner info">
+          <p>
+            <strong>A Pi waits to be enrolled:</strong> <span class="mono">{macId}</span> at <span class="mono">{address}</span>. Its LED blinks.{' '}
+            <span role="status">{wordsOf(enrolled[macId])}</span>
+          </p>
+          <Button kind="main" why={isAdmin.value ? (enrolled[macId] === 'busy' ? 'It is being enrolled.' : '') : 'Only an admin can enrol a Pi.'} onClick={() => start(macId)}>
+            Enrol
+          </Button>
+        </div>
+      ))}
+      <p class="looking quiet">
+        <span role="status">
+          {error ? `Could not look for new Pis: ${error}` : busy ? 'Looking for new Pis on this network …' : waiting.length ? '' : 'No new Pi waits on the network of this page’s server.'}
+        </span>{' '}
+        <Button kind="plain" why={busy ? 'It is looking.' : ''} onClick={look}>
+          Look again
+        </Button>
+      </p>
+    </section>
+  );
+}
+
+function wordsOf(state) {
+  if (state === 'busy') return 'Asking for its password, and making its user …';
+  if (state === 'done') return 'It is enrolled, and logs in within a minute.';
+  return state ?? '';
+}

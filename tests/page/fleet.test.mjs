@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { inAllLooks, open, startBrowser, startWorld, until, WITHIN_MS } from './harness.mjs';
+
+let world, browser;
+
+before(async () => {
+  [world, browser] = await Promise.all([startWorld(), startBrowser()]);
+});
+
+after(async () => {
+  await browser?.close();
+  await world?.end();
+});
+
+test('a wrong password is refused in words, the right one leads in, and logging out leads out', async (t) => {
+  const page = await open(t, browser, world);
+  await page.getByRole('heading', { name: 'himbeerecouch' }).waitFor();
+  await inAllLooks(page, 'login');
+  await page.getByLabel('User').fill('nobody');
+  await page.getByLabel('Password').fill('wrong');
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByText('User or password is wrong.').waitFor();
+  await page.getByLabel('User').fill(world.operator.name);
+  await page.getByLabel('Password').fill(world.operator.password);
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('heading', { name: 'Pis', exact: true }).waitFor();
+  await page.reload();
+  await page.getByRole('heading', { name: 'Pis', exact: true }).waitFor();
+  await page.getByRole('button', { name: 'Log out' }).click();
+  await page.getByRole('button', { name: 'Log in' }).waitFor();
+});
+
+test('with no Pi the page says what to do, and a Pi that comes is there without a reload', async (t) => {
+  const page = await open(t, browser, world, { as: world.operator });
+  await page.getByRole('heading', { name: 'No Pi has reported yet' }).waitFor();
+  await inAllLooks(page, 'nobody');
+  await world.do('start_daemon');
+  await page.getByRole('row').filter({ hasText: world.mac_id }).filter({ hasText: 'online' }).waitFor();
+});
+
+test('a Pi that dies turns offline by the time that passes, without any change arriving', async (t) => {
+  await world.do('fleet', { count: 1, first: 7777 });
+  const page = await open(t, browser, world, { as: world.operator });
+  const row = page.getByRole('row').filter({ hasText: '7777' });
+  await row.filter({ hasText: 'online' }).waitFor();
+  // Two seconds before its time is over.
+  await world.do('fleet', { count: 1, first: 7777, age_s: 88 });
+  await row.filter({ hasText: 'offline' }).waitFor();
+});
+
+test('a server that is gone is said, no Pi is shown alive meanwhile, and it is mended by itself', async (t) => {
+  const page = await open(t, browser, world, { as: world.operator });
+  const row = page.getByRole('row').filter({ hasText: world.mac_id });
+  await row.filter({ hasText: 'online' }).waitFor();
+  await world.do('stop_web');
+  await page.getByText('Connection lost').waitFor();
+  await row.filter({ hasText: 'unknown' }).waitFor();
+  assert.equal(await page.getByText('online', { exact: true }).count(), 0);
+  await inAllLooks(page, 'lost');
+  await world.do('start_web');
+  await page.getByText('Connection lost').waitFor({ state: 'detached' });
+  await row.filter({ hasText: 'online' }).waitFor();
+});
+
+test('a thousand Pis scroll, those that need attention first, and the filter finds one', async (t) => {
+  await world.do('fleet', { count: 1000 });
+  const startedMs = performance.now();
+  const page = await open(t, browser, world, { as: world.operator });
+  await page.getByRole('row').filter({ hasText: 'lab-' }).first().waitFor();
+  console.log(`# login and first view of 1,000 Pis: ${(performance.now() - startedMs).toFixed(0)} ms`);
+  await page.reload({ waitUntil: 'commit' });
+  await page.getByRole('row').filter({ hasText: 'lab-' }).first().waitFor();
+  const shownMs = await page.evaluate(() => performance.now());
+  console.log(`# first view of 1,000 Pis after a reload: ${shownMs.toFixed(0)} ms`);
+  await until(async () => /^\d{4}/.test(await page.getByRole('button', { name: /^All/ }).innerText().then((text) => text.replace('All ', ''))), 'a thousand');
+  await inAllLooks(page, 'fleet');
+  const drawn = await page.locator('[data-row]').count();
+  assert.ok(drawn < 120, `${drawn} rows are drawn`);
+  // Through all of them: in each frame there are rows in sight, never a hole.
+  const holes = await page.evaluate(async () => {
+    let empty = 0;
+    for (let top = 0; top < document.documentElement.scrollHeight; top += 600) {
+      scrollTo(0, top);
+      await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+      const there = document.elementFromPoint(innerWidth / 3, innerHeight / 2);
+      if (!there?.closest('[data-row], main') || there.closest('.spacer')) empty += 1;
+    }
+    return empty;
+  });
+  assert.equal(holes, 0);
+  const first = await page.locator('[data-row="0"]').count();
+  assert.equal(first, 0);
+  await page.getByRole('searchbox').fill('lab-0421');
+  await page.getByRole('row').filter({ hasText: 'lab-0421' }).waitFor();
+  assert.equal(await page.locator('[data-row]').count(), 1);
+  await page.getByRole('searchbox').fill('');
+  await page.getByRole('button', { name: /^Failing/ }).click();
+  await page.locator('[data-row="0"]').filter({ hasText: 'heater' }).waitFor();
+  await page.locator('[data-row="0"] a').focus();
+  await page.keyboard.press('ArrowDown');
+  assert.equal(await page.evaluate(() => document.activeElement.closest('[data-row]')?.dataset.row), '1');
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/#\/pi\/\d+$/, { timeout: WITHIN_MS });
+});
