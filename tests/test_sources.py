@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch.fleet.sources import Problem, check, files
+from himbeerecouch.fleet.sources import files
 
 
 class FileTests(SynchronousTestCase):
@@ -37,20 +37,3 @@ class FileTests(SynchronousTestCase):
         for document, reason in table:
             with self.assertRaisesRegex(ValueError, reason.replace("..", r"\.\.").replace("/x", "/x")):
                 files(document)
-
-
-class CheckTests(SynchronousTestCase):
-    def test_problems(self) -> None:
-        """Errors and warnings are told with their file and line; what compiles is not run."""
-        document = {"code": "def main(:\n", "modules": {"a.b": "x = 1\nif x is 'y': pass\n", "c": "1 / 0\n"}}
-        error, warning = sorted(check(document), key=lambda one: one.is_warning)
-        self.assertEqual((error.file, error.line, error.is_warning), ("main.py", 1, False))
-        self.assertTrue(str(error).startswith("main.py, line 1: SyntaxError: "), str(error))
-        self.assertEqual((warning.file, warning.line, warning.is_warning), ("a/b.py", 2, True))
-        self.assertEqual(check({"code": "import nothing_of_the_kind\n"}), [])
-
-    def test_not_for_a_compiler(self) -> None:
-        """What breaks the compiler in another way is an error too, without a line."""
-        (problem,) = check({"code": "x = '\ud800'"})
-        self.assertEqual((problem.line, problem.is_warning), (None, False))
-        self.assertEqual(str(Problem("a.py", None, "why")), "a.py: why")

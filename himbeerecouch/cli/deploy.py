@@ -54,7 +54,8 @@ async def deploy(
       himbeerecouch deploy heater/ --to lab-thermo,lab-heater --watch
     """
     rollout_ = Rollout(desk, path, name or local.name_of(path), force=force, wait_s=wait_s, as_json=as_json)
-    sources = rollout_.read()
+    sources = local.read(path)
+    await local.check(desk.reactor, path, sources, force=force)
     called = await rollout.pis(desk, to, everywhere=everywhere)
     if dry_run:
         return await rollout_.compare(called, sources)
@@ -75,12 +76,6 @@ class Rollout:
         self._as_json = as_json
         self._revs: dict[int, str] = {}
         """What was saved here last, by MacID."""
-
-    def read(self) -> Json:
-        """Read the sources, and see whether they are any good."""
-        found = local.read(self._path)
-        local.check(self._path, found, force=self._force)
-        return found
 
     async def compare(self, called: Mapping[int, str], sources: Json) -> int:
         """Show what would change."""
@@ -151,7 +146,7 @@ class Rollout:
             try:
                 found = local.read(self._path)
                 if found != sources:
-                    local.check(self._path, found, force=self._force)
+                    await local.check(self._desk.reactor, self._path, found, force=self._force)
                     return found
             except click.ClickException as error:
                 show.say(error.format_message(), fg="red")

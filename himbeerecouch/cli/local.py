@@ -12,7 +12,7 @@ from twisted.internet.task import LoopingCall
 from himbeerecouch import documents, source_tree
 from himbeerecouch.cli import show
 from himbeerecouch.errors import DocumentError
-from himbeerecouch.fleet import sources
+from himbeerecouch.fleet import sources, syntax
 from himbeerecouch.fleet.deployments import SOURCES
 from himbeerecouch.model import Json
 
@@ -51,17 +51,23 @@ def read(path: Path) -> Json:
     return kept
 
 
-def check(path: Path, found: Json, *, force: bool) -> None:
+async def check(reactor: Any, path: Path, found: Json, *, force: bool) -> None:
     """Say what Python has against the sources.  Raises click.ClickException for errors, unless they are forced."""
-    problems = sources.check(found)
-    for problem in problems:
-        place = path / problem.file if path.is_dir() else path
-        line = "" if problem.line is None else f", line {problem.line}"
-        show.say(f"{place}{line}: {problem.message}")
-    if any(not problem.is_warning for problem in problems) and not force:
+    files = sources.files(found)
+    told = zip(files, await syntax.findings(reactor, list(files.values())), strict=True)
+    complaints = [(file, each) for file, those in told for each in those]
+    for file, each in complaints:
+        place = _place(path, file)
+        line = "" if each.line is None else f", line {each.line}"
+        show.say(f"{place}{line}: {show.plain(each.message)}{': ' + show.plain(each.text) if each.text else ''}")
+    if any(not each.warning for _, each in complaints) and not force:
         raise click.ClickException(
             "this does not compile, and nothing was saved. If it is only for another version of Python: --force"
         )
+
+
+def _place(path: Path, file: str) -> Path:
+    return path / file if path.is_dir() else path
 
 
 def write(path: Path, document: Json, *, force: bool) -> list[Path]:

@@ -7,15 +7,15 @@ import enum
 from attrs import frozen
 
 from himbeerecouch import rfc3339
+from himbeerecouch.fleet import lenient
 from himbeerecouch.fleet.deployments import generation
-from himbeerecouch.model import Json, ProgramState
+from himbeerecouch.fleet.roster import PiStatus, Presence, ProgramStatus
+from himbeerecouch.model import ProgramState
 
 RUN_S = 1.0
 """A program that has run for so long runs."""
 CLOCKS_S = 1.0
 """How far the server's clock may be off, as it is known here and on the Pi."""
-MISSED = 3
-"""A Pi whose last so many heartbeats are missing is offline."""
 
 
 class Outcome(enum.Enum):
@@ -52,105 +52,85 @@ class Wait:
     why: str
 
 
-@frozen
-class Sight:
-    """A heartbeat as it was seen here."""
-
-    heartbeat: Json | None
-    """None where the Pi has never written one."""
-    server_time: float
-    """Unix time by the server's clock."""
-    running_for_s: float
-    """For how long that revision has been seen running here."""
-
-
-def silence(heartbeat: Json | None, server_time: float) -> str | None:
+def silence(pi: PiStatus) -> str | None:
     """Say why nothing can be expected of a Pi now; None where it is online."""
-    if heartbeat is None:
-        return "it has never reported: is it enrolled, and switched on?"
-    timestamp = heartbeat.get("timestamp")
-    if heartbeat.get("state") == "stopped":
-        return f"its daemon was stopped at {timestamp}"
-    interval_s = heartbeat.get("interval_s")
-    try:
-        age_s = server_time - rfc3339.parse(timestamp if isinstance(timestamp, str) else "")
-    except ValueError:
-        return "its heartbeat has no time in it"
-    if not isinstance(interval_s, int | float) or age_s > MISSED * interval_s:
-        return f"its last heartbeat is of {timestamp}"
+    seen = "never" if pi.seen is None else rfc3339.render(pi.seen)
+    return {
+        Presence.ONLINE: None,
+        Presence.OFFLINE: f"it was last heard of at {seen}",
+        Presence.STOPPED: f"its daemon was stopped at {seen}",
+        Presence.UNSEEN: "it has never reported: is it enrolled, and switched on?",
+    }[pi.presence]
+
+
+def program_of(pi: PiStatus, program_id: str) -> ProgramStatus | None:
+    """Give what a Pi has told of one program; None where it has told nothing."""
+    shown = lenient.text(program_id, 1000)
+    return next((program for program in pi.programs if program.id == shown), None)
+
+
+def judge(pi: PiStatus, program_id: str, rev: str, *, running_for_s: float) -> Verdict | Wait:
+    """Say what has become of the revision ``rev`` of a program, which is known to have been running for so long."""
+    silent = silence(pi)
+    if silent is not None:
+        return Verdict(Outcome.OFFLINE, silent)
+    program, reason = program_of(pi, program_id), _rejection(pi, program_id)
+    if program is None:
+        return Wait(None, reason or "it is not told of yet")
+    return _of_another_revision(program, rev) or _of_this_revision(program, reason, running_for_s)
+
+
+def _of_another_revision(program: ProgramStatus, rev: str) -> Verdict | Wait | None:
+    for other in (program.rev, program.saved_rev):
+        if other is not None and generation(other) > generation(rev):
+            return Verdict(Outcome.REPLACED, f"somebody has saved revision {other} meanwhile")
+    if program.saved_rev == rev and program.state != ProgramState.STOPPING.value:
+        return Verdict(Outcome.ROLLED_BACK, program.error or "")
+    if program.rev != rev:
+        return Wait(None, f"it is {program.state}, still with revision {program.rev}")
     return None
 
 
-def program_of(heartbeat: Json | None, program_id: str) -> Json:
-    """Give what a heartbeat has of one program; empty where it has nothing."""
-    programs = (heartbeat or {}).get("programs")
-    entry = programs.get(program_id) if isinstance(programs, dict) else None
-    return entry if isinstance(entry, dict) else {}
-
-
-def judge(sight: Sight, program_id: str, rev: str) -> Verdict | Wait:
-    """Say what has become of the revision ``rev`` of a program."""
-    heartbeat, entry = sight.heartbeat, program_of(sight.heartbeat, program_id)
-    silent = silence(heartbeat, sight.server_time)
-    if silent is not None:
-        return Verdict(Outcome.OFFLINE, silent)
-    runs, saved = entry.get("rev"), entry.get("saved_rev")
-    for other in (runs, saved):
-        if isinstance(other, str) and generation(other) > generation(rev):
-            return Verdict(Outcome.REPLACED, f"somebody has saved revision {other} meanwhile")
-    error = str(entry.get("error") or "")
-    state = entry.get("state")
-    if saved == rev and state != ProgramState.STOPPING.value:
-        return Verdict(Outcome.ROLLED_BACK, error)
-    if runs != rev:
-        reason = "" if entry else rejection(heartbeat, program_id)
-        return Wait(
-            None, reason or (f"it is {state}, still with revision {runs}" if entry else "it is not told of yet")
-        )
-    return _of_this_revision(sight, state, error, rejection(heartbeat, program_id))
-
-
-def _of_this_revision(sight: Sight, state: object, error: str, reason: str) -> Verdict | Wait:
-    if state == ProgramState.RUNNING.value:
-        entry_wait_s = RUN_S - sight.running_for_s
-        return Verdict(Outcome.RUNNING) if entry_wait_s <= 0 else Wait(entry_wait_s, "it has just begun to run")
-    if state == ProgramState.FINISHED.value or (state == ProgramState.BACKOFF.value and not error):
-        return Verdict(Outcome.FINISHED)
-    verdicts = {
+def _of_this_revision(program: ProgramStatus, reason: str, running_for_s: float) -> Verdict | Wait:
+    if program.state == ProgramState.RUNNING.value:
+        left_s = RUN_S - running_for_s
+        return Verdict(Outcome.RUNNING) if left_s <= 0 else Wait(left_s, "it has just begun to run")
+    error = program.error or ""
+    outcomes = {
+        ProgramState.FINISHED.value: Verdict(Outcome.FINISHED),
         ProgramState.CRASHED.value: Verdict(Outcome.CRASHED, error),
-        ProgramState.BACKOFF.value: Verdict(Outcome.CRASHED, error),
+        # Without an error main() has returned, and is called again and again.
+        ProgramState.BACKOFF.value: Verdict(Outcome.CRASHED, error) if error else Verdict(Outcome.FINISHED),
         ProgramState.QUARANTINED.value: Verdict(Outcome.QUARANTINED, error),
         ProgramState.REJECTED.value: Verdict(Outcome.REJECTED, reason or error),
         ProgramState.STOPPED.value: Verdict(Outcome.STOPPED),
     }
-    return verdicts.get(str(state)) or Wait(None, f"it is {state}")
+    return outcomes.get(program.state) or Wait(None, f"it is {program.state}")
 
 
-def judge_removal(sight: Sight, program_id: str) -> Verdict | Wait:
+def judge_removal(pi: PiStatus, program_id: str) -> Verdict | Wait:
     """Say whether a program that was removed has ended."""
-    silent = silence(sight.heartbeat, sight.server_time)
+    silent = silence(pi)
     if silent is not None:
         return Verdict(Outcome.OFFLINE, silent)
-    entry = program_of(sight.heartbeat, program_id)
-    return Wait(None, f"it is {entry.get('state')}") if entry else Verdict(Outcome.REMOVED)
+    program = program_of(pi, program_id)
+    return Verdict(Outcome.REMOVED) if program is None else Wait(None, f"it is {program.state}")
 
 
-def running_for_s(heartbeat: Json | None, program_id: str, rev: str, server_time: float) -> float:
+def running_for_s(pi: PiStatus, program_id: str, rev: str, server_time: float) -> float:
     """For how long that revision has been running, at the least, by its Pi's own word; 0 where it does not run."""
-    entry = program_of(heartbeat, program_id)
-    since = entry.get("since")
-    if entry.get("state") != ProgramState.RUNNING.value or entry.get("rev") != rev or not isinstance(since, str):
+    program = program_of(pi, program_id)
+    if not runs(program, rev) or program is None or program.since is None:
         return 0.0
-    try:
-        return max(0.0, server_time - rfc3339.parse(since) - CLOCKS_S)
-    except ValueError:
-        return 0.0
+    return max(0.0, server_time - program.since - CLOCKS_S)
 
 
-def rejection(heartbeat: Json | None, document_id: str) -> str:
-    """Give why a Pi rejects a document; empty where it does not."""
-    rejected = (heartbeat or {}).get("rejected")
-    for each in rejected if isinstance(rejected, list) else []:
-        if isinstance(each, dict) and each.get("id") == document_id:
-            return str(each.get("reason") or "")
-    return ""
+def runs(program: ProgramStatus | None, rev: str) -> bool:
+    """Whether that very revision runs."""
+    return program is not None and program.rev == rev and program.state == ProgramState.RUNNING.value
+
+
+def _rejection(pi: PiStatus, document_id: str) -> str:
+    """Why a Pi rejects a document; empty where it does not."""
+    shown = lenient.text(document_id)
+    return next((reason for id, reason in pi.rejected if id == shown), "")

@@ -1,30 +1,12 @@
-"""The sources of a program as files, and what is wrong with them before they are saved.  Pure."""
+"""The sources of a program as files.  Pure."""
 
 from __future__ import annotations
 
 import keyword
-import warnings
-from collections.abc import Iterator
-
-from attrs import frozen
 
 from himbeerecouch.model import Json
 
 GLOBAL = "global"
-
-
-@frozen
-class Problem:
-    """What Python says of a source."""
-
-    file: str
-    line: int | None
-    message: str
-    is_warning: bool = False
-
-    def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file}, line {self.line}"
-        return f"{place}: {self.message}"
 
 
 def files(document: Json) -> dict[str, str]:
@@ -66,21 +48,3 @@ def _source(name: str, source: object) -> str:
     if not isinstance(source, str):
         raise ValueError(f"{name!r} is no source")
     return source
-
-
-def check(document: Json) -> list[Problem]:
-    """Give what the Python that runs this says of the sources; that of the Pi may be another version."""
-    return [problem for file, source in files(document).items() for problem in _compile(file, source)]
-
-
-def _compile(file: str, source: str) -> Iterator[Problem]:
-    with warnings.catch_warnings(record=True) as noticed:
-        warnings.simplefilter("always")
-        try:
-            compile(source, file, "exec", dont_inherit=True)
-        except SyntaxError as error:
-            yield Problem(file, error.lineno, f"{type(error).__name__}: {error.msg}")
-        except (ValueError, RecursionError, MemoryError, OverflowError) as error:
-            yield Problem(file, None, f"{type(error).__name__}: {error}")
-    for each in noticed:
-        yield Problem(file, each.lineno, f"{each.category.__name__}: {each.message}", is_warning=True)

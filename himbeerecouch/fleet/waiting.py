@@ -11,9 +11,10 @@ from attrs import frozen
 from twisted.internet.task import deferLater
 
 from himbeerecouch.errors import NotFound, Unavailable
-from himbeerecouch.fleet import outcomes
+from himbeerecouch.fleet import outcomes, roster
 from himbeerecouch.fleet.desk import Desk
-from himbeerecouch.fleet.outcomes import Outcome, Sight, Verdict, Wait
+from himbeerecouch.fleet.outcomes import Outcome, Verdict, Wait
+from himbeerecouch.fleet.roster import PiStatus
 from himbeerecouch.model import Json
 from himbeerecouch.status.heartbeat import document_id
 
@@ -59,20 +60,37 @@ async def await_outcomes(
 
 
 async def _places(desk: Desk, awaited: Sequence[Awaited]) -> dict[str, list[Awaited]]:
-    """Give the database that each Pi reports in: its own one, or, without that, the one of the programs."""
+    """Give the database that each Pi reports in: its own one, or, where that is not to be, the one of the programs."""
     ids = sorted({document_id(one.mac_id) for one in awaited})
     try:
-        rows = await desk.all_docs(desk.status_database, keys=ids, include_docs=False)
+        own = await _heartbeats(desk, desk.status_database, ids)
     except NotFound:
         return {desk.database: list(awaited)}
-    lacking = [id for id, row in zip(ids, rows, strict=True) if "error" in row or row.get("value", {}).get("deleted")]
-    rows = await desk.all_docs(desk.database, keys=lacking, include_docs=False) if lacking else []
-    elsewhere = {row.get("id") for row in rows if "error" not in row and not row.get("value", {}).get("deleted")}
+    now = desk.server_time()
+    silent = [id for id in ids if id not in own or outcomes.silence(status(own[id], id, now)) is not None]
+    elsewhere = await _heartbeats(desk, desk.database, silent)
+    newer = {id for id, there in elsewhere.items() if id not in own or _seen(there, now) > _seen(own[id], now)}
     places: dict[str, list[Awaited]] = {}
     for one in awaited:
-        in_code = document_id(one.mac_id) in elsewhere
+        in_code = document_id(one.mac_id) in newer
         places.setdefault(desk.database if in_code else desk.status_database, []).append(one)
     return places
+
+
+async def _heartbeats(desk: Desk, database: str, ids: Sequence[str]) -> dict[str, Json]:
+    rows = await desk.all_docs(database, keys=ids) if ids else []
+    return {str(row.get("id")): row["doc"] for row in rows if isinstance(row.get("doc"), dict)}
+
+
+def status(heartbeat: Json | None, id: str, server_time: float) -> PiStatus:
+    """Give how a Pi is by its heartbeat, of which ``id`` is the ``_id``."""
+    found = None if heartbeat is None else roster.read(heartbeat, server_time)
+    return found or roster.unseen(int(id.partition("_")[0]), ())
+
+
+def _seen(heartbeat: Json, now: float) -> float:
+    found = roster.read(heartbeat, now)
+    return 0.0 if found is None or found.seen is None else found.seen
 
 
 class _Watch:
@@ -110,8 +128,7 @@ class _Watch:
     async def _read(self) -> None:
         # First where to follow from: so nothing is missed in between.
         self._since = (await self._desk.info(self._database)).update_seq
-        rows = await self._desk.all_docs(self._database, keys=self._ids())
-        self._heartbeats = {str(row.get("id")): row["doc"] for row in rows if isinstance(row.get("doc"), dict)}
+        self._heartbeats = await _heartbeats(self._desk, self._database, self._ids())
 
     def _ids(self) -> list[str]:
         return sorted({document_id(one.mac_id) for one in self._pending})
@@ -153,15 +170,14 @@ class _Watch:
         if self._deaf:
             self._running_since_s.clear()
             return Wait(None, "the connection to the server was lost")
-        heartbeat = self._heartbeats.get(document_id(one.mac_id))
-        server_time, now = self._desk.server_time(), self._desk.reactor.seconds()
+        id, server_time, now = document_id(one.mac_id), self._desk.server_time(), self._desk.reactor.seconds()
+        pi = status(self._heartbeats.get(id), id, server_time)
         if one.rev is None:
-            return outcomes.judge_removal(Sight(heartbeat, server_time, 0.0), one.program)
-        told_s = outcomes.running_for_s(heartbeat, one.program, one.rev, server_time)
-        runs = outcomes.program_of(heartbeat, one.program)
-        if runs.get("state") != "running" or runs.get("rev") != one.rev:
-            self._running_since_s.pop(one, None)
-            seen_s = 0.0
-        else:
+            return outcomes.judge_removal(pi, one.program)
+        if outcomes.runs(outcomes.program_of(pi, one.program), one.rev):
             seen_s = now - self._running_since_s.setdefault(one, now)
-        return outcomes.judge(Sight(heartbeat, server_time, max(told_s, seen_s)), one.program, one.rev)
+        else:
+            seen_s = 0.0
+            self._running_since_s.pop(one, None)
+        told_s = outcomes.running_for_s(pi, one.program, one.rev, server_time)
+        return outcomes.judge(pi, one.program, one.rev, running_for_s=max(told_s, seen_s))
