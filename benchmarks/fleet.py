@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 from twisted.application.service import MultiService
@@ -98,7 +98,7 @@ class Pi:
             state_dir=str(folder / "state"),
             discovery="off",
         )
-        self._daemon: Any = make_daemon(reactor, config, {}, Handover(), systemd={})
+        self._daemon = cast(Any, make_daemon(reactor, config, {}, Handover(), systemd={}))
         self._daemon.replace = lambda reason: None
 
     def start(self) -> None:
@@ -118,6 +118,7 @@ class Fleet:
 
     def __init__(self, reactor: Any, url: str, folder: Path, pis: Sequence[int], database: str = DATABASE) -> None:
         use_monotonic_time(reactor)
+        folder = folder.absolute()
         self._reactor = reactor
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "server").write_text(f"{url}\n")

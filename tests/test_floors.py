@@ -55,7 +55,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "programs.revisions",
         "status.heartbeat",
     ),
-    ("couch.follower", "fleet.commands", "fleet.roster"),
+    ("couch.follower", "fleet.commands", "fleet.loglines", "fleet.roster"),
     ("fleet.outcomes",),
     # The shell acts: first what touches one thing of the world each ...
     (
@@ -106,6 +106,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "commands.task",
         "couch.client",
         "fleet.enrol",
+        "fleet.logs",
         "fleet.names",
         "fleet.orders",
         "fleet.preparation",

@@ -493,7 +493,9 @@ class Stopping(HostCase):
         self.host.stop("clock")
         self.host.stop("clock")
         self.assertIsNone(self.state())
-        self.assertEqual((self.host.in_hand(), self.host.tail("clock"), self.host.dropped_lines("clock")), ({}, (), 0))
+        self.assertEqual(
+            (self.host.in_hand(), self.host.tail("clock"), self.host.dropped_lines("clock")), ({}, (0, ()), 0)
+        )
 
 
 class Many(HostCase):
@@ -537,7 +539,7 @@ class Many(HostCase):
         )
         self.run_until(ProgramState.FINISHED)
         self.assertEqual(self.host.in_hand()["clock"].asked, {"shared": "digest of shared", "missing": None})
-        self.assertEqual(self.host.tail("clock"), ("1",))
+        self.assertEqual(self.host.tail("clock"), (0, ("1",)))
 
     def test_quit_all(self) -> None:
         """All programs have so long to quit, nothing starts any more, and what had finished is still known."""
@@ -684,7 +686,7 @@ class Stopped(HostCase):
         self.reactor.advance(3600)
         self.assertIs(self.state(), ProgramState.STOPPED)
         self.assertEqual(self.host.in_hand(), {"clock": Running("digest of 2-b", {})})
-        self.assertIn("hello", self.host.tail("clock"))
+        self.assertIn("hello", self.host.tail("clock")[1])
         self.assertEqual([failure.rev for failure in self.host.failures("clock")], ["1-a"])
         self.save("3-c", code="def main():\n    pass\n")
         self.run_until(ProgramState.FINISHED)

@@ -14,7 +14,7 @@ NOW = "2026-11-22T10:00:00.000Z"
 
 
 def logs(count: int, lines: Sequence[str]) -> list[ProgramLog]:
-    return [ProgramLog(f"p{number:04}", f"program {number}", lines, number) for number in range(count)]
+    return [ProgramLog(f"p{number:04}", f"program {number}", lines, number, 7) for number in range(count)]
 
 
 def size(document: Json) -> int:
@@ -31,8 +31,18 @@ class LogbookTests(SynchronousTestCase):
                 "type": "log",
                 "timestamp": NOW,
                 "programs": {
-                    "p0000": {"name": "program 0", "lines": ["first", "last \\ud800"], "dropped_lines": 0},
-                    "p0001": {"name": "program 1", "lines": ["first", "last \\ud800"], "dropped_lines": 1},
+                    "p0000": {
+                        "name": "program 0",
+                        "lines": ["first", "last \\ud800"],
+                        "dropped_lines": 0,
+                        "first_line": 7,
+                    },
+                    "p0001": {
+                        "name": "program 1",
+                        "lines": ["first", "last \\ud800"],
+                        "dropped_lines": 1,
+                        "first_line": 7,
+                    },
                 },
                 "left_out": 0,
             },
@@ -57,6 +67,7 @@ class LogbookTests(SynchronousTestCase):
         self.assertEqual(programs["quiet"]["lines"], ["one", "two"])
         self.assertGreater(len(programs["loud"]["lines"]), 200)
         self.assertEqual(programs["loud"]["lines"][-1], "0999" * 30)
+        self.assertEqual(programs["loud"]["first_line"], 1000 - len(programs["loud"]["lines"]))
         self.assertEqual(programs["loud"]["lines"], loud.lines[-len(programs["loud"]["lines"]) :])
 
     def test_too_many(self) -> None:

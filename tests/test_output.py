@@ -94,6 +94,19 @@ class OutputTests(SynchronousTestCase):
         self.assertEqual(self.lines[-1], "later")
         self.assertEqual(len(self.output.tail()), TAIL_LIMIT_LINES)
 
+    def test_numbers(self) -> None:
+        """Whoever reads the last lines knows how many there were before: those that nothing was kept of, too."""
+        self.assertEqual(self.output.numbered_tail(), (0, ()))
+        self.output.write("a\nb\nhalf")
+        self.assertEqual(self.output.numbered_tail(), (0, ("a", "b")))
+        for number in range(TAIL_LIMIT_LINES):
+            self.output.write(f"{number}\n")
+        first, lines = self.output.numbered_tail()
+        self.assertEqual((first, lines[0], len(lines)), (2, "half0", TAIL_LIMIT_LINES))
+        self.output.write("x\n" * PENDING_LIMIT_CHARS)
+        first, lines = self.output.numbered_tail()
+        self.assertEqual(first + len(lines), 2 + TAIL_LIMIT_LINES + PENDING_LIMIT_CHARS)
+
     def test_flush_in_between(self) -> None:
         """A flush brings all that waits, and takes the timer with it."""
         for number in range(BURST_LINES + 10):

@@ -73,8 +73,8 @@ class World:
     def failures(self, program_id: str) -> list[Failure]:
         return []
 
-    def tail(self, program_id: str) -> tuple[str, ...]:
-        return self.lines.get(program_id, ())
+    def tail(self, program_id: str) -> tuple[int, tuple[str, ...]]:
+        return 4, self.lines.get(program_id, ())
 
     def dropped_lines(self, program_id: str) -> int:
         return 3
@@ -357,7 +357,10 @@ class LogTests(StatusCase):
         self.report("silent", ProgramState.RUNNING)
         self.print("a", "one", "two")
         self.wait(1)
-        self.assertEqual(self.there(LOG)["programs"], {"a": {"name": "a", "lines": ["one", "two"], "dropped_lines": 3}})
+        self.assertEqual(
+            self.there(LOG)["programs"],
+            {"a": {"name": "a", "lines": ["one", "two"], "dropped_lines": 3, "first_line": 4}},
+        )
         self.assertEqual(self.written(LOG), 1)
         self.wait(300)
         self.assertEqual(self.written(LOG), 0)

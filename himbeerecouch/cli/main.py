@@ -23,6 +23,9 @@ COMMANDS = {
     "stop": ("control", "Have a program stopped, and stay so."),
     "start": ("control", "Have a program that was stopped run again."),
     "remove": ("control", "Remove programs; their versions stay."),
+    "status": ("status", "Show how the Pis are: who is online, what runs since when, what failed and why."),
+    "logs": ("logs", "Show what the programs of a Pi have printed last."),
+    "run": ("run", "Run a command on a Pi, and print what it prints."),
 }
 """Name -> the module of this package that has it, under this name, and what the list of all commands says of it."""
 

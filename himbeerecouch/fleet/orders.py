@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from uuid import uuid4
 
 from attrs import field, frozen
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
 from himbeerecouch.errors import AnswerTooLarge, Forbidden, Unavailable, Unreachable
@@ -49,7 +50,12 @@ async def give(
     since = (await desk.info(database)).update_seq
     ids = {document_id(mac_id, unique()): mac_id for mac_id in mac_ids}
     documents = [order.document(mac_id, id, desk.server_time()) for id, mac_id in ids.items()]
-    told = await _store(desk, documents)
+    try:
+        told = await _store(desk, documents)
+    except CancelledError:
+        # It may have been stored all the same.
+        await cancel(desk, ids)
+        raise
     refused = {
         mac_id: Outcome(id, "refused", reason=f"{result['error']}: {result.get('reason', '')}")
         for (id, mac_id), result in zip(ids.items(), told, strict=False)

@@ -151,10 +151,13 @@ class Host(Service):
         keeper = self._keepers.get(program_id)
         return self._before.get(program_id) if keeper is None else keeper.before
 
-    def tail(self, program_id: str) -> tuple[str, ...]:
-        """The last lines that a program has printed, over all its runs; none of a program that is unknown."""
+    def tail(self, program_id: str) -> tuple[int, tuple[str, ...]]:
+        """The last lines that a program has printed, over all its runs, and the number of the first of them.
+
+        Lines are counted from 0; there are none of a program that is unknown.
+        """
         keeper = self._keepers.get(program_id)
-        return () if keeper is None else keeper.output.tail()
+        return (0, ()) if keeper is None else keeper.output.numbered_tail()
 
     def dropped_lines(self, program_id: str) -> int:
         """How many lines of a program the log never saw, since it printed too fast."""

@@ -100,6 +100,7 @@ class Output:
         """Lines that the log never saw."""
         self._reactor = reactor
         self._sink = sink
+        self._printed_lines = 0
         self._lock = threading.Lock()
         self._pending = _Lines(PENDING_LIMIT_LINES, PENDING_LIMIT_CHARS)
         self._tail = _Lines(TAIL_LIMIT_LINES, TAIL_LIMIT_CHARS)
@@ -127,6 +128,7 @@ class Output:
             if rest:
                 self._partial[ident] = rest
             self.dropped_lines += dropped
+            self._printed_lines += dropped
             wake = self._take(lines)
         if wake:
             self._reactor.callFromThread(self._turn)
@@ -136,9 +138,14 @@ class Output:
         return threading.get_ident() in self._partial
 
     def tail(self) -> tuple[str, ...]:
-        """The last lines, for the status."""
+        """The last lines."""
+        return self.numbered_tail()[1]
+
+    def numbered_tail(self) -> tuple[int, tuple[str, ...]]:
+        """The number of the first of the last lines, counted from 0, and these lines, for the status."""
         with self._lock:
-            return self._tail.all()
+            lines = self._tail.all()
+            return self._printed_lines - len(lines), lines
 
     def flush(self) -> None:
         """Bring everything to the log now, also lines that have no end yet: a run of the program is over."""
@@ -160,6 +167,7 @@ class Output:
             for start in range(0, len(line) or 1, LINE_LIMIT_CHARS):
                 piece = clean(line[start : start + LINE_LIMIT_CHARS].removesuffix("\r"), LINE_LIMIT_CHARS)
                 self._tail.append(piece)
+                self._printed_lines += 1
                 self.dropped_lines += 1 if self._closed else self._pending.append(piece)
         if self._turn_is_due or self._closed or not self._pending:
             return False

@@ -25,6 +25,8 @@ class ProgramLog:
     lines: Sequence[str]
     dropped_lines: int
     """How many lines were never logged, since it printed too fast."""
+    first_line: int = 0
+    """The number of the first of ``lines``: how many it had printed before, since the daemon was started."""
 
 
 def document_id(mac_id: int) -> str:
@@ -54,6 +56,7 @@ def render(mac_id: int, timestamp: str, logs: Sequence[ProgramLog], *, limit_byt
             "name": text(log.name),
             "lines": list(islice(lines, 1)),
             "dropped_lines": log.dropped_lines,
+            "first_line": log.first_line + len(log.lines),
         }
         needed_bytes = size_bytes({id: entry})
         if needed_bytes <= room_bytes:
@@ -64,6 +67,7 @@ def render(mac_id: int, timestamp: str, logs: Sequence[ProgramLog], *, limit_byt
     _fill(older, room_bytes)
     for entry in programs.values():
         entry["lines"].reverse()
+        entry["first_line"] -= len(entry["lines"])
     return document
 
 

@@ -42,8 +42,8 @@ class Programs(Protocol):
         """Its last crashes, oldest first."""
         ...
 
-    def tail(self, program_id: str, /) -> tuple[str, ...]:
-        """The last lines that it printed."""
+    def tail(self, program_id: str, /) -> tuple[int, tuple[str, ...]]:
+        """The number of the first of the last lines that it printed, and these lines."""
         ...
 
     def dropped_lines(self, program_id: str, /) -> int:
@@ -119,8 +119,12 @@ class Sources:
     def log(self, fresh: Collection[str]) -> Json:
         """The log document; where there is no room for all programs, those of ``fresh`` come first."""
         logs = [
-            ProgramLog(report.id, report.name, self._programs.tail(report.id), self._programs.dropped_lines(report.id))
+            self._log_of(report)
             for report in sorted(self._overview().reports(), key=lambda report: report.id not in fresh)
         ]
         timestamp = rfc3339.render(self._couch.server_time())
         return logbook.render(self._mac_id, timestamp, [log for log in logs if log.lines])
+
+    def _log_of(self, report: Report) -> ProgramLog:
+        first_line, lines = self._programs.tail(report.id)
+        return ProgramLog(report.id, report.name, lines, self._programs.dropped_lines(report.id), first_line)
