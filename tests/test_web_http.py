@@ -190,7 +190,7 @@ class BoundTests(HttpCase):
 
     def test_number(self) -> None:
         """So many connections and no more; when one ends there is room again."""
-        self.patch(http, "MAX_CONNECTIONS", 2)
+        self.server.most = 2
         first, _ = Connection(self.server), Connection(self.server)
         self.assertIsNone(self.server.buildProtocol(None))
         first.leave()

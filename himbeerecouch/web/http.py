@@ -170,7 +170,11 @@ class Server(Factory):
         reactor: Any,
         serve: Callable[[Exchange], Awaitable[None]],
         headers: Callable[[Exchange], Mapping[str, str]],
+        *,
+        most: int = MAX_CONNECTIONS,
     ) -> None:
+        """``most`` is how many connections there may be at the same time."""
+        self.most = most
         self.serve = serve
         self.headers = headers
         self.channels: set[Channel] = set()
@@ -179,7 +183,7 @@ class Server(Factory):
 
     def buildProtocol(self, address: IAddress | None) -> Channel | None:  # type: ignore[override]  # untyped
         """Make the channel of a connection; None closes it, as there are too many.  Called by Twisted."""
-        if len(self.channels) >= MAX_CONNECTIONS:
+        if len(self.channels) >= self.most:
             return None
         channel = Channel()
         channel.factory = self

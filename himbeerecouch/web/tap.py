@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,10 +21,12 @@ from himbeerecouch.server_file import ServerFile
 from himbeerecouch.web import site
 from himbeerecouch.web.api import Api
 from himbeerecouch.web.files import Files
-from himbeerecouch.web.http import Server
+from himbeerecouch.web.http import MAX_CONNECTIONS, Server
 from himbeerecouch.web.service import Web
 from himbeerecouch.web.upstream import Upstream
 
+OTHER_FILES = 64
+"""Open files that are no connections of browsers."""
 STATIC = Path(__file__).parent / "static"
 
 log = Logger()
@@ -75,6 +78,22 @@ def makeService(options: Options) -> IService:
         raise SystemExit(f"himbeerecouch-web does not start: {error}") from error
 
 
+def connections_for(limits: Any) -> int:
+    """Give how many connections there may be, and make room for their files; ``limits`` is the module ``resource``.
+
+    Each browser's connection may have one to CouchDB beside it.
+    """
+    soft: int
+    soft, hard = limits.getrlimit(limits.RLIMIT_NOFILE)
+    wanted = 2 * MAX_CONNECTIONS + OTHER_FILES
+    if soft != limits.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == limits.RLIM_INFINITY else min(wanted, hard)
+        limits.setrlimit(limits.RLIMIT_NOFILE, (soft, hard))
+    elif soft == limits.RLIM_INFINITY:
+        soft = wanted
+    return max(1, min(MAX_CONNECTIONS, (soft - OTHER_FILES) // 2))
+
+
 def assemble(
     reactor: Any,
     endpoint: IStreamServerEndpoint,
@@ -95,4 +114,4 @@ def assemble(
     upstream = Upstream(reactor, connections, file.read, database=database, ca_file=ca_file)
     api = Api(reactor, upstream, discovery_port=discovery_port)
     pages = site.Site(Files.read(static), upstream, database, api.calls)
-    return Web(endpoint, Server(reactor, pages.serve, site.headers), connections)
+    return Web(endpoint, Server(reactor, pages.serve, site.headers, most=connections_for(resource)), connections)
