@@ -1,4 +1,4 @@
-"""Shows the main job on one machine: an embedded database, one daemon, and programs that run.  ``make demo``."""
+"""Shows the main job on one machine: an embedded database, a page, a daemon, and programs that run.  ``make demo``."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from types import FrameType
 from typing import Any, NoReturn
 from urllib.parse import quote
 
-from himbeerecouch.discovery.ask import probe
+from himbeerecouch.discovery.ask import find, probe
 from himbeerecouch.errors import HimbeerecouchError
 from himbeerecouch.source_tree import read_program
 
 MAC_ID = 202481591484002
 DATABASE = "nedm/raspberries"
 START_TIMEOUT_S = 60.0
+WAKE_S = 0.4
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "--nodaemon", "--pidfile=")
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, kill, and a terminal that is closed."""
@@ -61,10 +62,11 @@ def main(argv: Sequence[str]) -> int:
 def _run(examples: Path, stack: contextlib.ExitStack) -> NoReturn:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="himbeerecouch-demo-")))
     port, discovery_port = _free_port(5984, socket.SOCK_STREAM), _free_port(53000, socket.SOCK_DGRAM)
+    web_port = _free_port(8080, socket.SOCK_STREAM)
     server, password = f"http://127.0.0.1:{port}", secrets.token_hex(6)
     couch = Couch(server, "admin", password)
 
-    _say(f"1. Starting a database server for this demo alone: {server}")
+    _say(f"1. Starting a database server for this demo alone, {server}, and the page")
     (folder / "couch").mkdir()
     (folder / "couch" / "admin").write_text(f"admin:{password}\n")
     (folder / "couch" / "admin").chmod(0o600)
@@ -72,8 +74,11 @@ def _run(examples: Path, stack: contextlib.ExitStack) -> NoReturn:
     stack.enter_context(_child(*TWISTD, *embedded, stdout=folder / "couch.log"))
     _wait_until(lambda: couch.ask("GET", "/_up"), "the embedded database does not answer")
 
-    _say(f"2. Starting the daemon, as a Raspberry Pi with the MacID {MAC_ID}")
     (folder / "server").write_text(server + "\n")
+    web = ("himbeerecouch-web", f"--server-file={folder / 'server'}", f"--listen=tcp:{web_port}:interface=127.0.0.1")
+    stack.enter_context(_child(*TWISTD, *web, f"--discovery-port={discovery_port}", stdout=folder / "web.log"))
+
+    _say(f"2. Starting the daemon, as a Raspberry Pi with the MacID {MAC_ID}")
     log = DaemonLog(folder / "daemon.log")
     # Registered before the daemon, so called after its end: what it says while it ends is shown as well.
     stack.callback(log.show)
@@ -100,26 +105,39 @@ def _run(examples: Path, stack: contextlib.ExitStack) -> NoReturn:
         members = {"names": [str(MAC_ID)], "roles": []}
         couch.ask("PUT", f"/{quote(name, safe='')}/_security", {"admins": {"roles": ["_admin"]}, "members": members})
     couch.ask("PUT", f"/_users/org.couchdb.user:{MAC_ID}", user)
+    for _ in range(2):  # being asked by one who asked before makes it log in now, and not some seconds later
+        find(server, MAC_ID, WAKE_S, port=discovery_port)
 
     programs = [path for path in sorted(examples.iterdir()) if path.suffix == ".py" or (path / "main.py").is_file()]
     _say(f"4. Saving the programs of {examples}/: {', '.join(path.stem for path in programs)}")
     for path in programs:
         couch.ask("PUT", f"/{quote(DATABASE, safe='')}/{path.stem}", read_program(path, MAC_ID))
 
-    _explain(f"http://admin:{password}@127.0.0.1:{port}/{quote(DATABASE, safe='')}")
+    page = Couch(f"http://127.0.0.1:{web_port}", "", "")
+    _wait_until(lambda: page.ask("GET", "/config.json"), "the page's server does not answer")
+
+    _explain(
+        f"http://127.0.0.1:{web_port}/",
+        password,
+        f"http://admin:{password}@127.0.0.1:{port}/{quote(DATABASE, safe='')}",
+    )
     while daemon.poll() is None:
         log.show()
         time.sleep(0.1)
     raise ChildProcessError(f"the daemon has ended by itself, with {daemon.returncode}")
 
 
-def _explain(database: str) -> None:
+def _explain(page: str, password: str, database: str) -> None:
     code = 'import time\n\ndef main():\n    while not should_quit():\n        log("changed!")\n        time.sleep(2)\n'
     program = shlex.quote(json.dumps({"type": MAC_ID, "name": "clock", "code": code}))
     command = shlex.quote(json.dumps({"type": f"{MAC_ID}_cmd", "cmd": ["uname", "-a"]}))
     rev = """python3 -c 'import json, sys; print(json.load(sys.stdin)["_rev"])'"""
     _say(
-        f"""5. They run, and one of them crashes on purpose. Now it is your turn, in another terminal:
+        f"""5. They run, and one of them crashes on purpose. Now it is your turn, in a browser:
+
+   {page}   as the user admin, with the password {password}
+
+   Or in another terminal:
 
     DB={database}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ from himbeerecouch.web.upstream import Upstream, bad_gateway
 SOURCE_BYTES = 1024 * 1024
 CHECK_S = 20.0
 PROBE_S = 3.0
+WAKE_S = 0.4
 
 
 class Api:
@@ -63,7 +64,7 @@ class Api:
         async with self._user(exchange) as (_, who):
             if not who.is_admin and rights.OPERATOR not in who.roles:
                 raise Refused(403, "forbidden", f"this needs the role {rights.OPERATOR}")
-            answers = await self._answers()
+            answers = await self._asked(ask.probe, PROBE_S)
         # Two that answer for one MacID are one of them here, and are refused where it is to be enrolled.
         addresses = {answer.mac_id: answer for answer in answers}
         return [
@@ -83,25 +84,33 @@ class Api:
         async with self._user(exchange) as (desk, who):
             if not who.is_admin:
                 raise Refused(403, "forbidden", "only a server admin may enroll a Pi")
-            found = {each.password for each in await self._answers() if each.mac_id == mac_id}
-            passwords = [password for password in found if password is not None]
-            if not passwords:
-                reason = "it is enrolled already" if found else "it does not answer on this network"
-                raise Refused(404, "not_found", f"the Pi {mac_id} tells no password: {reason}")
-            if len(passwords) > 1:
-                raise Refused(409, "conflict", f"several machines say that they are the Pi {mac_id}: ask who they are")
+            password = await self._password(mac_id)
             try:
-                await enrol(desk, mac_id, passwords[0], replace=replace)
+                await enrol(desk, mac_id, password, replace=replace)
             except AlreadyEnrolled as error:
                 raise Refused(409, "enrolled", str(error)) from error
             except NotSetUp as error:
                 raise Refused(409, "not_set_up", str(error)) from error
+        for _ in range(2):  # a Pi that is asked by one who asked before logs in now, and not some seconds later
+            await self._asked(ask.find, mac_id, WAKE_S)
         return {"ok": True, "mac_id": mac_id}
 
-    async def _answers(self) -> list[Answer]:
-        """Ask the network, one at a time: it takes a thread for three seconds."""
+    async def _password(self, mac_id: int) -> str:
+        """Give the password that the Pi tells.  Raises Refused."""
+        found = await self._asked(ask.find, mac_id, PROBE_S)
+        passwords = {each.password for each in found if each.password is not None}
+        if len(passwords) > 1:
+            reason = f"several machines say that they are the Pi {mac_id}, with a password each"
+            raise Refused(409, "conflict", reason)
+        if passwords:
+            return passwords.pop()
+        reason = "says that it is enrolled already" if found else "does not answer on this network"
+        raise Refused(404, "not_found", f"the Pi {mac_id} {reason}")
+
+    async def _asked(self, how: Callable[..., list[Answer]], *arguments: float) -> list[Answer]:
+        """Ask the network, one at a time: it takes a thread for seconds."""
         pool = self._reactor.getThreadPool()
-        asking = partial(ask.probe, self._upstream.url, PROBE_S, port=self._discovery_port)
+        asking = partial(how, self._upstream.url, *arguments, port=self._discovery_port)
         answers: list[Answer] = await self._probing.run(deferToThreadPool, self._reactor, pool, asking)
         return answers
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -92,7 +94,7 @@ class DemoTests(SynchronousTestCase):
         demo.wait_for(STARTED)
         demo.wait_for("program clock: it is ")
         demo.wait_for("KeyError: 'humidity'")
-        self.assertEqual(len(demo.processes()), 2)
+        self.assertEqual(len(demo.processes()), 3)
         steps = [demo.output().index(f"\n{number}. ") for number in range(1, 6)]
         self.assertEqual(steps, sorted(steps))
         self.assertLess(demo.output().index(STARTED), demo.output().index("program "), "the log is to come last")
@@ -109,6 +111,17 @@ class DemoTests(SynchronousTestCase):
         couch = Couch(f"http://{found[3]}", found[1], found[2])
         answer = until(lambda: couch.ask("GET", f"{PATH}/look-1").get("ret"), "an answer to the command")
         self.assertIn(os.uname().release, answer[0])
+
+        printed = re.search(r"(http://\S+)/   as the user (\w+), with the password (\w+)", demo.output())
+        assert printed is not None
+        page, user, password = printed.groups()
+        login = json.dumps({"name": user, "password": password}).encode()
+        headers = {"Content-Type": "application/json", "Origin": page}
+        request = urllib.request.Request(f"{page}/couch/_session", data=login, headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as session:
+            self.assertEqual(json.load(session)["roles"], ["_admin"])
+        with urllib.request.urlopen(page, timeout=30) as index:
+            self.assertIn("<title>himbeerecouch</title>", index.read().decode())
 
         self.assertEqual(demo.end(signal.SIGINT), 0, demo.output())
         self.assertTrue(demo.output().endswith("\nall ended\n"), demo.output())

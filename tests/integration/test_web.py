@@ -338,7 +338,7 @@ class EnrollTests(WebCase):
         self.assertEqual(
             (await Browser(self.browser.url).log_in("11", "the-password")).json["roles"], ["himbeerecouch_pi"]
         )
-        self.patch(ask, "probe", lambda *_, **__: [Answer(11, "the-next-password", "127.0.0.1")])
+        self.patch(ask, "find", lambda *_, **__: [Answer(11, "the-next-password", "127.0.0.1")])
         again = await self.browser.ask("POST", "/api/enroll", {"mac_id": 11})
         self.assertEqual((again.status, again.json["error"]), (409, "enrolled"))
         again = await self.browser.ask("POST", "/api/enroll", {"mac_id": 11, "replace": True})
@@ -347,7 +347,9 @@ class EnrollTests(WebCase):
 
     async def test_refused(self) -> None:
         """Nobody but an admin enrolls, and no Pi that does not answer with one password."""
-        self.patch(ask, "probe", lambda *_, **__: [Answer(11, "the-password", "127.0.0.1")])
+        self.patch(
+            ask, "find", lambda _, mac_id, *__, **___: [Answer(11, "the-password", "127.0.0.1")] if mac_id == 11 else []
+        )
         operator = await self.log_in("joe", "himbeerecouch_operator")
         for browser, body, status in (
             (operator, {"mac_id": 11}, 403),
@@ -361,11 +363,12 @@ class EnrollTests(WebCase):
 
     async def test_who_is_it(self) -> None:
         """Where two machines say that they are the same Pi, neither is enrolled."""
-        answers = [Answer(11, "one", "10.0.0.1"), Answer(11, "two", "10.0.0.2"), Answer(12, None, "10.0.0.3")]
-        self.patch(ask, "probe", lambda *_, **__: answers)
+        answers = [Answer(11, "one", "10.0.0.1"), Answer(11, "two", "10.0.0.2")]
+        self.patch(ask, "find", lambda *_, **__: answers)
         answer = await self.browser.ask("POST", "/api/enroll", {"mac_id": 11})
         self.assertEqual((answer.status, answer.json["error"]), (409, "conflict"))
-        answer = await self.browser.ask("POST", "/api/enroll", {"mac_id": 12})
+        answers[:] = [Answer(11, None, "10.0.0.3")]
+        answer = await self.browser.ask("POST", "/api/enroll", {"mac_id": 11})
         self.assertEqual(answer.status, 404)
         self.assertIn("enrolled already", answer.json["reason"])
 
