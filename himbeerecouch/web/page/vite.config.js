@@ -14,6 +14,8 @@ export default defineConfig({
     outDir: process.env.OUT ?? '../static',
     emptyOutDir: true,
     target: 'es2022',
+    // CodeMirror, fetched when somebody edits.
+    chunkSizeWarningLimit: 600,
     license: { fileName: 'licenses.txt' },
     modulePreload: { polyfill: false },
   },

@@ -205,7 +205,7 @@ async function loadCode({ signal }) {
     couch.documentsBelow(database, 'name:', { signal }),
     couch.query(database, { type: 'heartbeat', ...NO_ANSWER }, { index: BY_TYPE, signal }),
     // Whoever may not read it will learn from the server what they may do.
-    couch.find(database, GUARD, { signal }).catch(() => ({})),
+    couch.documents(database, [GUARD], { signal }).then(([found = null]) => found, () => ({})),
   ]);
   if (signal.aborted) return;
   batch(() => {

@@ -1,0 +1,87 @@
+/** What the Pi says of the revision that was saved, and tracebacks whose lines can be jumped to. */
+
+import { titleOf } from '../state.js';
+import { Ago, State } from '../ui/marks.jsx';
+import { shortRev } from './document.js';
+import { pieces, placeLink } from './traceback.js';
+
+/** Of each stage: [tone, what is said of it]. */
+const STAGES = {
+  unknown: ['unknown', 'no connection: what the Pi does with it is unknown'],
+  waiting: ['busy', 'waiting for the Pi'],
+  slow: ['busy', 'the Pi has not said anything about it yet'],
+  starting: ['busy', 'starting'],
+  running: ['good', 'running'],
+  finished: ['good', 'finished'],
+  stopped: ['calm', 'saved, and stopped: the Pi does not run it'],
+  library: ['calm', 'saved; it has no main, so there is nothing to run'],
+  overtaken: ['calm', 'another revision was saved after it'],
+  crashed: ['bad', 'crashed'],
+  rejected: ['bad', 'the Pi can’t make sense of it'],
+  quarantined: ['bad', 'quarantined: it took the daemon with it'],
+  'rolled-back': ['bad', 'crashed again and again: the revision before runs'],
+  offline: ['bad', 'the Pi is offline'],
+};
+
+/** A line that is also spoken; `outcome` is null while nothing is known. */
+export function Answer({ macId, rev, outcome, saving, justSaved, pi }) {
+  return (
+    <div class="answer">
+      <p role="status" class="answer-line">
+        {saving ? (
+          <State tone="busy">saving</State>
+        ) : rev ? (
+          <Words {...{ macId, rev, outcome, justSaved, pi }} />
+        ) : (
+          <State tone="unknown">not saved yet</State>
+        )}
+      </p>
+    </div>
+  );
+}
+
+function Words({ macId, rev, outcome, justSaved, pi }) {
+  const [tone, words] = STAGES[outcome?.stage ?? 'unknown'];
+  return (
+    <>
+      <State tone={tone}>
+        {justSaved && outcome?.stage !== 'stopped' && outcome?.stage !== 'library' ? `Saved. ${upper(words)}` : upper(words)}
+      </State>
+      <span class="quiet">
+        <span class="mono" title={rev}>
+          {shortRev(rev)}
+        </span>{' '}
+        on {titleOf(macId)}
+        {outcome?.stage === 'offline' && (
+          <>
+            {pi.seenMs === null ? ', never heard of' : ', last heard of '}
+            {pi.seenMs !== null && <Ago ms={pi.seenMs} />}: it runs this once it is back
+          </>
+        )}
+      </span>
+    </>
+  );
+}
+
+/** A traceback; its places are links that lead to the line, and leave out the revision, which is the one shown above. */
+export function Traceback({ text, macId, programId }) {
+  return (
+    <pre class="traceback" tabIndex={0} role="group" aria-label="Traceback">
+      {pieces(text).map(({ text: piece, place }, index) => {
+        const href = place && placeLink(macId, programId, place);
+        return href ? (
+          <a key={index} href={href} title={piece}>
+            {place.group === 'global' && 'global '}
+            {place.module}, line {place.line}
+          </a>
+        ) : (
+          piece
+        );
+      })}
+    </pre>
+  );
+}
+
+function upper(words) {
+  return words[0].toUpperCase() + words.slice(1);
+}

@@ -1,0 +1,133 @@
+/** Every version of a program that was deployed, what it differs in from the one that is saved, and the way back to it. */
+
+import { useEffect, useState } from 'preact/hooks';
+import { differences, otherDifferences, shortRev } from '../editor/document.js';
+import { ConfirmDialog } from '../editor/dialogs.jsx';
+import { canWrite, history, now, titleOf, whyReadOnly } from '../state.js';
+import { clockTime } from '../time.js';
+import { Button } from '../ui/marks.jsx';
+import { Differences } from './differences.jsx';
+
+export function History({ session, onClose }) {
+  const [entries, setEntries] = useState(null);
+  const [error, setError] = useState(null);
+  const [chosen, setChosen] = useState(null);
+  const rev = session.base.value._rev;
+  const load = () =>
+    history(session.programId).then(
+      (found) => {
+        setEntries(found);
+        setError(null);
+        setChosen(
+          (before) =>
+            found.find(({ _id }) => _id === before?._id) ??
+            found.find((one) => one.rev !== rev && one.document) ??
+            found[0] ??
+            null,
+        );
+      },
+      (problem) => setError(problem),
+    );
+  useEffect(() => void load(), [rev]);
+  return (
+    <section class="history" aria-labelledby="history-title">
+      <div class="history-head">
+        <h2 id="history-title">History</h2>
+        <Button onClick={onClose}>Back to the code</Button>
+      </div>
+      {error && (
+        <div class="notice bad" role="alert">
+          <p>The history could not be read: {error.message}</p>
+          <Button onClick={load}>Try again</Button>
+        </div>
+      )}
+      {entries?.length === 0 && (
+        <p class="notice">
+          No version of this program has been kept yet: each one is from now on, as soon as it is saved here or by the tool.
+        </p>
+      )}
+      {entries?.length > 0 && (
+        <div class="history-columns">
+          <ol class="history-list" aria-label="Versions, the newest first">
+            {entries.map((entry) => (
+              <li key={entry._id}>
+                <Entry entry={entry} rev={rev} chosen={entry === chosen} onChoose={() => setChosen(entry)} />
+              </li>
+            ))}
+          </ol>
+          {chosen && <Version key={chosen._id} session={session} entry={chosen} onDone={onClose} />}
+        </div>
+      )}
+    </section>
+  );
+}
+
+function Entry({ entry, rev, chosen, onChoose }) {
+  return (
+    <button type="button" class="history-entry" aria-current={chosen ? 'true' : undefined} onClick={onChoose}>
+      <span class="history-when">{clockTime(Date.parse(entry.at), now.value)}</span>
+      <span class="quiet">
+        <span class="mono">{shortRev(entry.rev)}</span> · {entry.by ?? 'by somebody, seen later'}
+      </span>
+      {entry.removed && <span class="tag">removed</span>}
+      {entry.rev === rev && <span class="tag">saved now</span>}
+    </button>
+  );
+}
+
+function Version({ session, entry, onDone }) {
+  const [asked, setAsked] = useState(false);
+  const base = session.base.value;
+  const current = entry.rev === base._rev;
+  const { document } = entry;
+  if (!document) return <p class="notice">With this revision the program was removed. The one before it has the code.</p>;
+  const before = { _id: base._id, ...document };
+  const now = base._rev ? base : null;
+  const none = !differences(now, before).length && !otherDifferences(now, before).length;
+  const rollBack = async () => {
+    if (await session.rollBack(document)) onDone();
+  };
+  return (
+    <div class="history-version">
+      <div class="history-head">
+        <h3>
+          {shortRev(entry.rev)} {current ? 'is what is saved' : now ? `beside what is saved, ${shortRev(base._rev)}` : ''}
+        </h3>
+        <Button
+          kind="main"
+          onClick={() => setAsked(true)}
+          why={
+            whyReadOnly.value ||
+            (current ? 'It is the one that is saved.' : none ? 'It says the same as the one that is saved.' : '')
+          }
+        >
+          {now ? 'Roll back to it' : 'Bring it back'}
+        </Button>
+      </div>
+      {none ? (
+        <p class="quiet">{current ? 'There is nothing to compare.' : 'Both say the same.'}</p>
+      ) : (
+        <Differences
+          left={before}
+          right={now}
+          leftLabel={`${shortRev(entry.rev)}, then`}
+          rightLabel={now ? `${shortRev(base._rev)}, now` : 'now: removed'}
+        />
+      )}
+      {asked && canWrite.value && (
+        <ConfirmDialog
+          title={`Roll back to ${shortRev(entry.rev)}?`}
+          action="Roll back"
+          onDone={rollBack}
+          onClose={() => setAsked(false)}
+        >
+          <p>
+            Its content is saved as a new revision, and {titleOf(session.macId)} runs it. Nothing is lost: what is saved now stays
+            in the history
+            {session.changed.value ? ', and your unsaved work in this browser' : ''}.
+          </p>
+        </ConfirmDialog>
+      )}
+    </div>
+  );
+}
