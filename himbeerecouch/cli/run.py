@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import click
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TooLate
 
@@ -169,21 +170,20 @@ class _Run:
 
     async def wait(self) -> dict[int, Outcome]:
         """Give the outcomes by MacID.  Ctrl-C cancels what has none yet, and waits for that."""
-        waiting = self._follow()
+        telling = Deferred.fromCoroutine(self._tell_absent())
         try:
-            await self._tell_absent()
-            await waiting
+            await self._follow()
         except CancelledError:
-            waiting.cancel()
             await self._cancel()
         finally:
-            waiting.cancel()
+            telling.addErrback(lambda failure: failure.trap(CancelledError, CouchError))
+            telling.cancel()
         return self._outcomes
 
     def _follow(self) -> Deferred[None]:
-        waiting = Deferred.fromCoroutine(orders.outcomes(self._desk, self._given, self._heard, _troubled))
-        waiting.addErrback(lambda failure: None if failure.check(CancelledError) else failure)
-        return waiting
+        waiting = {id: mac_id for id, mac_id in self._given.waiting.items() if mac_id not in self._outcomes}
+        given = evolve(self._given, waiting=waiting)
+        return Deferred.fromCoroutine(orders.outcomes(self._desk, given, self._heard, _troubled))
 
     def _heard(self, mac_id: int, outcome: Outcome) -> None:
         self._outcomes[mac_id] = outcome
