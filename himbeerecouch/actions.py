@@ -20,11 +20,11 @@ async def rotate(account: Account, couch: Couch, login: Login) -> str:
     server then has, the next login finds out.
     """
     secret = account.new_secret()
-    login.replace(account.passwords())
+    login.replace(account.passwords(), known=True)
     user = await couch.get("_users", f"org.couchdb.user:{account.username}")
     await couch.put("_users", user | {"password": secret})
     account.switch()
-    login.replace(account.passwords())
+    login.replace(account.passwords(), known=True)
     log.info("this Pi has a new password")
     return "this Pi has a new password"
 

@@ -29,22 +29,23 @@ class Enrolment(Service):
         self._waiting = waiting
         self._hurry = hurry
         self._last_s = float("-inf")
-        self._asker: tuple[str, int] | None = None
+        self._port: int | None = None
         self._call: IDelayedCall | None = None
 
     def probed(self, asker: tuple[str, int]) -> None:
         """Somebody has asked for this Pi just now; called for each of his requests, with where it came from.
 
-        One round of asking has one port, and several requests; another port is somebody who asks once more.
+        One round of asking has one port, several requests, and the addresses of all its machine's networks; another
+        port is somebody who asks once more.
         """
         if not self.running or not self._waiting():
             return
         now_s = self._clock.seconds()
         if self._call is None:
-            self._asker = asker
+            self._port = asker[1]
             delay_s = max(PATIENCE_S, self._last_s + PAUSE_S - now_s)
             self._call = self._clock.callLater(delay_s, self._log_in)
-        elif asker != self._asker:
+        elif asker[1] != self._port:
             delay_s = max(AGAIN_S, self._last_s + AGAIN_PAUSE_S - now_s)
             if now_s + delay_s < self._call.getTime():
                 self._call.reset(delay_s)

@@ -161,6 +161,17 @@ class UnknownPi(HimbeerecouchError):
         super().__init__(f"no Pi is called {text!r:.80}{meant}")
 
 
+class NameTaken(HimbeerecouchError):
+    """Another Pi has that name.  Choose another one, or take it away from that one first."""
+
+    def __init__(self, name: str, mac_id: int) -> None:
+        self.name = name
+        self.mac_id = mac_id
+        super().__init__(
+            f"the Pi {mac_id} is called {name}. To take the name away from it: himbeerecouch name {name} --remove"
+        )
+
+
 class AlreadyEnrolled(HimbeerecouchError):
     """There is a user for this Pi.  It gets another password only where that is what is wanted."""
 

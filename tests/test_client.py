@@ -393,6 +393,23 @@ class LoginTests(CouchCase):
         self.assertEqual(self.accepted, ["right"])
         self.assertTrue(self.login.proven)
 
+    def test_known(self) -> None:
+        """A new password that the server is known to have is used at once, beside the poll that is under way."""
+        self.only("right")
+        self.do(self.couch.info(DB))
+        self.server.answer = lambda _: Answer(hangs=True)
+        poll = self.start(self.couch.changes(DB, since=0, limit=1, timeout_s=20, selector={}))
+        self.only("new")
+        self.login.replace(["new"], known=True)
+        self.do(self.couch.info(DB))
+        self.assertEqual(self.server.asked[-1].password, "new")
+        self.assertNoResult(poll)
+        self.login.replace(["newer"])
+        other = self.start(self.couch.info(DB))
+        self.assertNoResult(other)
+        for late in (poll, other):
+            late.addErrback(lambda failure: failure.trap(errors.CouchError))
+
     def test_refused(self) -> None:
         """When none works, the error says when the next login is; till then nobody asks; the last one goes on."""
         self.only()

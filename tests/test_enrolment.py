@@ -45,12 +45,15 @@ class EnrolmentTests(SynchronousTestCase):
         self.enrolment.probed(ASKER)
         self.clock.advance(0.5)
         self.enrolment.probed(ASKER)
+        self.enrolment.probed(("10.0.0.2", ASKER[1]))
+        self.clock.advance(AGAIN_S)
+        self.assertEqual(self.logins, [])
         self.enrolment.probed(AGAIN)
         self.enrolment.probed(AGAIN)
         self.clock.advance(AGAIN_S)
-        self.assertEqual(self.logins, [0.5 + AGAIN_S])
+        self.assertEqual(self.logins, [0.5 + 2 * AGAIN_S])
         self.clock.advance(PATIENCE_S)
-        self.assertEqual(self.logins, [0.5 + AGAIN_S])
+        self.assertEqual(len(self.logins), 1)
 
     def test_asked_again_too_soon(self) -> None:
         """Two logins never follow each other closely, however often and from wherever somebody asks."""

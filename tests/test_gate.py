@@ -82,6 +82,20 @@ class GateTests(SynchronousTestCase):
             self.gate.back(self.through(now), now, Verdict.NEXT)
         self.assertEqual(self.outside(10), Wait(290, Closed.LOGINS))
 
+    def test_the_last_login(self) -> None:
+        """While the last of four logins is under way the others wait for how it ends, and are not sent off for long."""
+        for now in range(3):
+            self.gate.back(self.through(now), now, Verdict.NEXT)
+        for ends, after in ((Verdict.PROVEN, None), (Verdict.NEXT, Wait(297, Closed.LOGINS))):
+            last = self.through(3)
+            self.assertEqual(self.outside(3), Wait(math.inf))
+            self.gate.back(last, 3, ends)
+            if after is None:
+                self.gate.back(self.through(3), 3, Verdict.PROVEN)
+                self.gate.restart()
+            else:
+                self.assertEqual(self.outside(3), after)
+
     def test_next_at_once(self) -> None:
         """Another password at hand is tried at once."""
         self.gate.back(self.through(0), 0, Verdict.NEXT)

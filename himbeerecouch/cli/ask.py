@@ -14,31 +14,40 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class NobodyToAsk(click.ClickException):
+    """There is no terminal, and the command line does not say it either."""
+
+    exit_code = 2
+
+    def __init__(self, text: str, otherwise: str) -> None:
+        super().__init__(f"there is nobody to ask: {text} Give {otherwise}")
+
+
 def confirm(desk: Desk, text: str, *, otherwise: str = "--yes") -> bool:
     """Ask for yes or no, no by default.
 
-    Where there is nobody to ask, raises click.UsageError, which names the option that says yes beforehand.
+    Where there is nobody to ask, raises NobodyToAsk, which names the option that says yes beforehand.
     """
-    return _asked(desk, lambda: click.confirm(text, err=True), f"{text} There is nobody to ask: give {otherwise}")
+    return _asked(desk, lambda: click.confirm(text, err=True), NobodyToAsk(text, otherwise))
 
 
 def password(desk: Desk, text: str, *, otherwise: str = "--password-file") -> str:
-    """Ask for a password, which is not shown; where there is nobody to ask, raises click.UsageError."""
+    """Ask for a password, which is not shown; where there is nobody to ask, raises NobodyToAsk."""
     found: str = _asked(
         desk,
         lambda: click.prompt(text, hide_input=True, err=True),
-        f"{text}: there is nobody to ask: give {otherwise}",
+        NobodyToAsk(f"{text}?", otherwise),
     )
     return found
 
 
 def line(desk: Desk, text: str, *, otherwise: str) -> str:
-    """Ask for a line of text; where there is nobody to ask, raises click.UsageError."""
-    found: str = _asked(desk, lambda: click.prompt(text, err=True), f"{text} There is nobody to ask: give {otherwise}")
+    """Ask for a line of text; where there is nobody to ask, raises NobodyToAsk."""
+    found: str = _asked(desk, lambda: click.prompt(text, err=True), NobodyToAsk(text, otherwise))
     return found
 
 
-def _asked(desk: Desk, ask: Callable[[], T], nobody: str) -> T:
+def _asked(desk: Desk, ask: Callable[[], T], nobody: NobodyToAsk) -> T:
     # A running reactor takes Ctrl-C for itself, and would not see it before the question was answered.
     before: Any = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -47,7 +56,8 @@ def _asked(desk: Desk, ask: Callable[[], T], nobody: str) -> T:
     except click.Abort as error:
         if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
             raise
-        raise click.UsageError(nobody) from error
+        click.echo(err=True)
+        raise nobody from error
     finally:
         signal.signal(signal.SIGINT, before)
         # Meanwhile nobody looked at the connections: the server may have closed them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from himbeerecouch import errors
-from himbeerecouch.fleet.user import Basic
+from himbeerecouch.fleet.user import name_of
 
 if TYPE_CHECKING:
     from himbeerecouch.fleet.desk import Desk
@@ -41,7 +41,7 @@ def in_words(error: errors.HimbeerecouchError, desk: Desk | None = None) -> str:
     facts = {"url": desk.url, "database": desk.database, "reason": error.reason, "what": error.what, "error": error}
     if isinstance(error, errors.NotFound) and error.reason in _NO_DOCUMENT:
         return "{url}: {error}".format(**facts)
-    user = desk.credentials.user if isinstance(desk.credentials, Basic) else None
+    user = name_of(desk.credentials)
     if isinstance(error, errors.LoginRefused) and user is not None and error.reason and "password" not in error.reason:
         # CouchDB says 401 also to those whom it knows, and who are no admins.
         error = errors.Forbidden(error.what, status=error.status, reason=error.reason)

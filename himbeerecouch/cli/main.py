@@ -14,6 +14,11 @@ from himbeerecouch.version import VERSION
 COMMANDS = {
     "setup": ("setup", "Make a CouchDB server ready, and say what is open there."),
     "probe": ("probe", "Show which Pis answer on this network."),
+    "enroll": ("enroll", "Make the user of a Pi, so that it can log in."),
+    "revoke": ("enroll", "Take the user of a Pi away, so that it can't log in any more."),
+    "rotate": ("actions", "Have a Pi make itself a new password."),
+    "identify": ("actions", "Blink the activity LED of a Pi for a minute."),
+    "name": ("name", "Give a Pi a name, which every command takes in place of its MacID."),
     "whoami": ("whoami", "On a Pi: show its MacID, where its password is, its server, and whether it is enrolled."),
     "deploy": ("deploy", "Bring a program to Pis, and wait until it runs."),
     "pull": ("versions", "Write a program of a Pi to files."),

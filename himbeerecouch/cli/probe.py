@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
@@ -11,6 +12,8 @@ from himbeerecouch.cli import show
 from himbeerecouch.cli.context import Settings, with_settings
 from himbeerecouch.discovery.wire import PORT
 from himbeerecouch.model import Answer
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def seconds(_ctx: click.Context, _option: click.Parameter, value: float) -> float:
@@ -20,11 +23,30 @@ def seconds(_ctx: click.Context, _option: click.Parameter, value: float) -> floa
     return value
 
 
+def discovery_options(function: F) -> F:
+    """Add the options of asking the network."""
+    port = click.option(
+        "--discovery-port",
+        type=click.IntRange(1, 65535),
+        metavar="PORT",
+        default=PORT,
+        help=f"The Pis' UDP port. Without: {PORT}.",
+    )
+    timeout = click.option(
+        "--timeout",
+        "-t",
+        "timeout_s",
+        type=float,
+        metavar="SECONDS",
+        callback=seconds,
+        default=3.0,
+        help="For answers of the network. Without: 3.",
+    )
+    return timeout(port(function))
+
+
 @click.command()
-@click.option(
-    "--timeout", "-t", "timeout_s", type=float, callback=seconds, default=3.0, help="Seconds.  Without it: 3."
-)
-@click.option("--discovery-port", type=click.IntRange(1, 65535), default=PORT, help=f"UDP.  Without it: {PORT}.")
+@discovery_options
 @show.json_option
 @with_settings
 def probe(settings: Settings, timeout_s: float, discovery_port: int, as_json: bool) -> int:

@@ -56,12 +56,13 @@ def whoami(
         place = "the old formula of MacID and serial number" if kept else "not made yet: the daemon makes it"
     else:
         place = str(state.path / ACCOUNT)
-    found = {"MacID": account.mac_id, "password": place, "server": _server(settings), "enrolled": account.enrolled}
+    found = {"mac_id": account.mac_id, "password": place, "server": _server(settings), "enrolled": account.enrolled}
     if as_json:
         show.print_json(found)
     else:
         logged_in = "yes, it has logged in" if account.enrolled else "not yet: it has never logged in"
-        for name, value in (found | {"server": found["server"] or "none", "enrolled": logged_in}).items():
+        lines = {"MacID": account.mac_id, "password": place, "server": found["server"] or "none", "enrolled": logged_in}
+        for name, value in lines.items():
             click.echo(f"{name + ':':10} {value}")
     return 0
 

@@ -74,6 +74,8 @@ class Gate:
     _not_before: float = -math.inf
     _reason: Closed = Closed.REFUSED
     _logins: list[float] = field(factory=list)
+    _trying: int = 0
+    """Logins that are under way."""
     _polls: int = 0
     _others: int = 0
 
@@ -84,7 +86,9 @@ class Gate:
         """
         closed = self.closed(now)
         if closed is not None:
-            return closed
+            # The last login that there is may be under way just now: when it ends well, nobody has to stay outside.
+            hopeful = closed.reason is Closed.LOGINS and self._trying > 0
+            return Wait(math.inf) if hopeful else closed
         if self.proven:
             full = self._polls > 0 if poll else self._others >= BESIDES_POLL
         else:
@@ -93,6 +97,7 @@ class Gate:
             return Wait(math.inf)
         if not self.proven:
             self._logins.append(now)
+            self._trying += 1
         if poll:
             self._polls += 1
         else:
@@ -116,6 +121,8 @@ class Gate:
             self._polls -= 1
         else:
             self._others -= 1
+        if ticket.login_at is not None:
+            self._trying -= 1
         if ticket.login_at is not None and verdict in {Verdict.PROVEN, Verdict.NOTHING}:
             self._logins.remove(ticket.login_at)
         elif ticket.login_at is None and verdict in {Verdict.NEXT, Verdict.REFUSED, Verdict.LOCKED}:

@@ -42,10 +42,14 @@ class Login:
         self._turn = 0
         self._use(passwords)
 
-    def replace(self, passwords: Sequence[str]) -> None:
-        """Use other passwords from now on, from the first one, at once."""
+    def replace(self, passwords: Sequence[str], *, known: bool = False) -> None:
+        """Use other passwords from now on, from the first one, at once.
+
+        ``known``: the server has said that it has the first one, which does not have to be tried out.
+        """
         self._use(passwords)
-        self.on_replaced()
+        if not known:
+            self.on_replaced()
 
     def restart(self) -> None:
         """Begin again with the first password: it is another server."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 
-from himbeerecouch.errors import UnknownPi
+from himbeerecouch.errors import Conflict, NameTaken, UnknownPi
 from himbeerecouch.fleet.desk import Desk
 from himbeerecouch.model import Json
 
@@ -71,6 +71,29 @@ async def resolve(desk: Desk, text: str) -> int:
         if found is not None:
             return found
     raise UnknownPi(text, difflib.get_close_matches(name, await all_names(desk), n=3))
+
+
+async def give(desk: Desk, mac_id: int, name: str) -> None:
+    """Call the Pi ``mac_id`` by this name, and by no other.  NameTaken where another Pi has it; CouchError."""
+    try:
+        await desk.put(desk.database, document(name, mac_id))
+    except Conflict:
+        there = await desk.get(desk.database, document_id(name))
+        if _mac_id_in(there) != mac_id:
+            if _mac_id_in(there) is not None:
+                raise NameTaken(name, there["mac_id"]) from None
+            await desk.put(desk.database, {**document(name, mac_id), "_rev": there["_rev"]})
+    await take(desk, mac_id, but=name)
+
+
+async def take(desk: Desk, mac_id: int, *, but: str | None = None) -> list[str]:
+    """Take all names but one away from the Pi ``mac_id``, and give those.  Raises CouchError."""
+    taken = [name for name, owner in (await all_names(desk)).items() if owner == mac_id and name != but]
+    for name in taken:
+        found = await desk.find_one(desk.database, document_id(name))
+        if found is not None and _mac_id_in(found) == mac_id:
+            await desk.delete(desk.database, document_id(name), found["_rev"])
+    return taken
 
 
 def _mac_id_in(found: Json) -> int | None:

@@ -39,6 +39,11 @@ class Who:
         return "_admin" in self.roles
 
 
+def name_of(credentials: Basic | Cookie | None) -> str | None:
+    """Give the name of the user, where it can be told without asking the server."""
+    return credentials.user if isinstance(credentials, Basic) else None
+
+
 def headers(credentials: Basic | Cookie | None) -> tuple[bytes | None, bytes | None]:
     """Give the values of the headers ``Authorization`` and ``Cookie``; None for the one that is not sent."""
     if isinstance(credentials, Basic):
