@@ -10,10 +10,12 @@ from typing import Any
 
 from attrs import define, field
 from twisted.internet.endpoints import TCP4ServerEndpoint
-from twisted.internet.ssl import Certificate, trustRootFromCertificates
+from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool, readBody
 from twisted.web.http_headers import Headers
+from twisted.web.iweb import IPolicyForHTTPS
+from zope.interface import implementer
 
 from himbeerecouch.couch.fetch import Body, BytesBody
 from himbeerecouch.web.service import Web
@@ -55,6 +57,19 @@ class Answer:
         return None if values is None else str(values[-1])
 
 
+@implementer(IPolicyForHTTPS)
+class Trust:
+    """What a browser does in TLS: trusts one CA, and says that it speaks HTTP/2 too."""
+
+    def __init__(self, ca: bytes) -> None:
+        self._roots = trustRootFromCertificates([Certificate.loadPEM(ca)])
+
+    def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
+        """Give what makes a connection; the agent calls this."""
+        spoken = [b"h2", b"http/1.1"]
+        return optionsForClientTLS(hostname.decode("ascii"), self._roots, acceptableProtocols=spoken)
+
+
 @define
 class Browser:
     """Asks the page's server as the page does, with a session where there is one."""
@@ -68,9 +83,8 @@ class Browser:
     def __attrs_post_init__(self) -> None:
         from twisted.internet import reactor
 
-        roots = None if self.ca is None else trustRootFromCertificates([Certificate.loadPEM(self.ca)])
-        pool = HTTPConnectionPool(reactor, persistent=False)
-        self.agent = Agent(reactor, BrowserLikePolicyForHTTPS(roots), pool=pool)
+        policy = BrowserLikePolicyForHTTPS() if self.ca is None else Trust(self.ca)
+        self.agent = Agent(reactor, policy, pool=HTTPConnectionPool(reactor, persistent=False))
 
     def send(self, method: str, path: str, body: Any = None, headers: Mapping[str, str | None] | None = None) -> Any:
         """Begin a request; fires with the response.  A header that is None is left out."""

@@ -7,11 +7,12 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request, datetimeToString
+from zope.interface import implementer
 
 from himbeerecouch.embedded import jsontext
 from himbeerecouch.embedded.call import Answer, Call
@@ -139,6 +140,7 @@ class Channel(HTTPChannel):
         self.factory.lost(self)
 
 
+@implementer(IProtocolNegotiationFactory)
 class Server(Factory):
     """Makes a channel for each connection, and asks ``serve`` for each request's answer.
 
@@ -160,6 +162,10 @@ class Server(Factory):
         channel.timeOut = IDLE_S
         channel.callLater = self._reactor.callLater  # type: ignore[method-assign]  # Twisted's own way to give a clock
         return channel
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Give what is spoken over TLS: browsers and curl ask, and get no connection without an answer."""
+        return [b"http/1.1"]
 
     def log(self, request: Request) -> None:
         """Requests are not logged: a fleet's polls would wear out the card.  Called by Twisted."""

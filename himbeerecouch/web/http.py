@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
-from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
+from zope.interface import implementer
 
 from himbeerecouch.web.rules import Refused
 
@@ -160,6 +161,7 @@ class Channel(HTTPChannel):
         self._late = None if seconds is None else self.callLater(seconds, self.forceAbortClient)
 
 
+@implementer(IProtocolNegotiationFactory)
 class Server(Factory):
     """Makes a channel for each connection; ``serve`` answers the requests, ``headers`` are those of every answer."""
 
@@ -190,6 +192,10 @@ class Server(Factory):
         channel.timeOut = IDLE_S
         channel.callLater = self._reactor.callLater  # type: ignore[method-assign]  # Twisted's own way to give a clock
         return channel
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Give what is spoken over TLS: browsers and curl ask, and get no connection without an answer."""
+        return [b"http/1.1"]
 
     def log(self, request: Request) -> None:
         """Requests are not logged: what is polled would fill the disk.  Called by Twisted."""

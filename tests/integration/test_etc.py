@@ -18,6 +18,7 @@ from twisted.trial.unittest import SkipTest, TestCase
 
 from himbeerecouch import server_file
 from himbeerecouch.tap import Config
+from himbeerecouch.web.http import MAX_CONNECTIONS
 from tests.integration.netns import ROOT, Namespace
 
 ETC = ROOT / "etc"
@@ -362,7 +363,7 @@ class SystemdUnit(EtcCase):
 
     def test_verified(self) -> None:
         """systemd finds nothing wrong with it."""
-        for unit in (ETC / "himbeerecouch.service", self.with_root()):
+        for unit in (ETC / "himbeerecouch.service", ETC / "himbeerecouch-web.service", self.with_root()):
             checked = self.analyze("verify", str(unit))
             self.assertEqual((checked.returncode, checked.stderr), (0, ""))
 
@@ -378,7 +379,11 @@ class SystemdUnit(EtcCase):
         """systemd rates it "OK", and with the drop-in for root, which undoes each restriction, "UNSAFE"."""
         if "--offline" not in self.analyze("--help").stdout:
             raise SkipTest("needs systemd-analyze security --offline")
-        table = ((ETC / "himbeerecouch.service", range(50)), (self.with_root(), range(90, 101)))
+        table = (
+            (ETC / "himbeerecouch.service", range(50)),
+            (ETC / "himbeerecouch-web.service", range(20)),
+            (self.with_root(), range(90, 101)),
+        )
         for unit, exposures in table:
             rated = self.analyze("security", "--offline=true", str(unit)).stdout
             found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", rated)
@@ -430,6 +435,28 @@ class SystemdUnit(EtcCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         modes = {path.name: path.stat().st_mode & 0o777 for path in led.iterdir()}
         self.assertEqual(modes, {"brightness": 0o664, "trigger": 0o664, "max_brightness": 0o644})
+
+    def test_page(self) -> None:
+        """That of the page starts the page's server, which has files for all its connections, and is started again."""
+        unit = self.unit("himbeerecouch-web.service")
+        service = unit["Service"]
+        self.assertEqual((service["Restart"], unit["Unit"]["StartLimitIntervalSec"]), ("always", "0"))
+        self.assertGreater(int(service["LimitNOFILE"]), 2 * MAX_CONNECTIONS)
+        command = service["ExecStart"].replace("/etc/rspby/server", str(self.server_file))
+        log = self.folder / "log"
+        with (
+            log.open("w") as output,
+            subprocess.Popen(
+                [*command.split(), "--listen=tcp:0:interface=127.0.0.1"], stdout=output, env=WITH_PATHS
+            ) as server,
+        ):
+            try:
+                self.wait_for_line(log, "starting on")
+                server.terminate()
+                server.wait(PATIENCE_S)
+            finally:
+                server.kill()
+        self.assertIn("Server Shut Down", log.read_text())
 
     def test_its_command(self) -> None:
         """What it starts logs to stdout, takes the signal of a reload, and ends with status 0 when it is stopped."""

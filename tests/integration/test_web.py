@@ -442,6 +442,7 @@ class TlsTests(TestCase):
         self.addCleanup(couch.stopService)
         where: Any = couch.port.getHost() if couch.port is not None else None
         server = f"https://localhost:{where.port}"
+        self.assertEqual((await Browser(server, ca=lab.pem).ask("GET", "/_up")).status, 200)
         for trusted, status in ((str(ca_file), 200), (None, 502)):
             endpoint = serverFromString(reactor, listen)
             _, browser = web_world.start(self, server, endpoint=endpoint, ca=lab.pem, ca_file=trusted)
