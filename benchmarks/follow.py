@@ -1,0 +1,109 @@
+"""Follows a database from its very first change with the daemon's own client, core and reconciliation.
+
+``python -m benchmarks.follow URL USER PASSWORD DATABASE ROWS`` prints one line of JSON when it has seen so many rows, and
+how long it took to be ready: from nothing to the end of the first snapshot.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+
+from benchmarks.world import MAC_ID
+from himbeerecouch.catalogue import Catalogue
+from himbeerecouch.couch.changes import Changes
+from himbeerecouch.couch.client import Couch, Login, connect
+from himbeerecouch.model import DatabaseInfo, Program, Row, Running
+from himbeerecouch.plan import merge, plan
+
+
+class FromTheStart:
+    """A client that says: nothing is there yet, and follow from 0; all else is the real one's."""
+
+    def __init__(self, couch: Couch) -> None:
+        self._couch = couch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._couch, name)
+
+    async def info(self, db: str) -> DatabaseInfo:
+        """Where to follow from."""
+        return DatabaseInfo("0", (await self._couch.info(db)).instance_start_time)
+
+    async def find(self, *_: Any, **__: Any) -> tuple[list[Any], None]:
+        """What the snapshot has."""
+        return [], None
+
+
+class Pi:
+    """Takes rows as a Pi does: into its catalogue, and compared with what runs."""
+
+    def __init__(self, rows: int) -> None:
+        self._catalogue = Catalogue(MAC_ID, 1 << 20)
+        self._running: dict[str, Running] = {}
+        self._left = rows
+        self.seen = 0
+        self.ready: Deferred[None] = Deferred()
+        self.done: Deferred[None] = Deferred()
+
+    def snapshot(self, rows: Sequence[Row]) -> None:
+        """What is there at the start."""
+        self._take(rows)
+        if not self.ready.called:
+            self.ready.callback(None)
+
+    def changed(self, rows: Sequence[Row]) -> None:
+        """What has changed since."""
+        self._take(rows)
+        if self.seen >= self._left and not self.done.called:
+            self.done.callback(None)
+
+    def ids_in_use(self) -> Collection[str]:
+        """What runs."""
+        return self._catalogue.ids()
+
+    def _take(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self._catalogue.fold(row)
+        self.seen += sum(1 for row in rows if row.document is not None)
+        modules = merge(self._catalogue.exports.values(), {}, lambda source, name: None).modules
+        step = plan(self._catalogue.programs, self._running, modules)
+        for id in step.stop:
+            del self._running[id]
+        for program in step.start:
+            self._running[program.id] = _running(program)
+
+
+def _running(program: Program) -> Running:
+    return Running(program.digest, {})
+
+
+async def follow(reactor: Any, url: str, user: str, password: str, database: str, rows: int) -> None:
+    """Follow until ``rows`` were seen; with 0, until the Pi is ready."""
+    couch = connect(reactor, login=Login(user, (password,)), ca_file=None, random=lambda: 0.0)
+    couch.move(url)
+    pi = Pi(rows)
+    client: Any = FromTheStart(couch) if rows else couch
+    began = time.monotonic()
+    changes = Changes(client, database, MAC_ID, pi, clock=reactor, random=lambda: 0.0)
+    changes.startService()
+    await pi.ready
+    ready_s = time.monotonic() - began
+    if rows:
+        await pi.done
+    took_s = time.monotonic() - began - (ready_s if rows else 0.0)
+    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    print(json.dumps({"rows": pi.seen, "took_s": took_s, "ready_s": ready_s, "memory_mb": memory_mb}), flush=True)
+    await changes.stopService()
+    await couch.close()
+
+
+if __name__ == "__main__":
+    react(lambda reactor: Deferred.fromCoroutine(follow(reactor, *sys.argv[1:5], int(sys.argv[5]))))

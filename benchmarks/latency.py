@@ -1,0 +1,167 @@
+"""How long a change takes: a program that is saved, and a command that is inserted."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.peers import appdaemon, nodered, salt, supervisord, watchmedo
+from benchmarks.peers.beacon import beacon
+from benchmarks.peers.folders import NotThere
+from benchmarks.samples import Goal, Measurement, spread
+from benchmarks.world import MAC_ID, World
+
+WARM_UP = 5
+AT_ONCE = 100
+PROGRAM = """
+
+def main():
+{first}"""
+PEERS: Mapping[str, Callable[[Path], contextlib.AbstractContextManager[Callable[[int], float]]]] = {
+    "Node-RED: POST /flows": nodered.deploying,
+    "supervisord: write, stop, start": supervisord.deploying,
+    "watchmedo auto-restart": watchmedo.deploying,
+    "AppDaemon: app reloaded": appdaemon.deploying,
+}
+
+
+class Latency(NamedTuple):
+    """Milliseconds."""
+
+    since_sent: float
+    since_acknowledged: float
+
+
+def latency(world: World, repetitions: int, *, full: bool) -> Iterator[Measurement]:
+    """Measure deploying and commands, each beside its floor; with ``full`` beside what people use instead, too."""
+    deploys: list[Latency] = []
+    floors: list[Latency] = []
+    for number in range(WARM_UP + repetitions):  # alternately: what else the machine does meets both
+        floors.append(_floor(world, number))
+        deploys.append(_deploy(world, number))
+    ours, floor = [d.since_sent for d in deploys[WARM_UP:]], [f.since_sent for f in floors[WARM_UP:]]
+    beside = {"bare long poll, compile and exec": floor}
+    missing: dict[str, str] = {}
+    commands = {"a bare spawn": [_timed(_spawn) for _ in range(WARM_UP + repetitions)][WARM_UP:]}
+    command = [_command(world, number) for number in range(WARM_UP + repetitions)][WARM_UP:]
+    if full:
+        for name, start in PEERS.items():
+            with tempfile.TemporaryDirectory() as folder, _or_say(missing, name), start(Path(folder)) as deploy:
+                beside[name] = [deploy(number) for number in range(1, repetitions + 1)]
+        with tempfile.TemporaryDirectory() as folder, _or_say(missing, "salt"), salt.minion(Path(folder)) as minion:
+            beside["salt: a job with the source"] = [minion.deploy(number) for number in range(1, repetitions + 1)]
+            commands["salt: a job"] = [minion.command(number) for number in range(repetitions)]
+    yield Measurement("document saved -> first line of main()", "ms", ours, beside, _deploy_goals(ours, beside), missing)
+    yield Measurement(
+        "the same, from the server's acknowledgement",
+        "ms",
+        [d.since_acknowledged for d in deploys[WARM_UP:]],
+        {"bare long poll, compile and exec": [f.since_acknowledged for f in floors[WARM_UP:]]},
+    )
+    bare = spread(commands["a bare spawn"]).median
+    goal = Goal(f"at most a bare spawn and 8 ms: {bare + 8:.1f}", spread(command).median <= bare + 8)
+    salted = {name: why for name, why in missing.items() if name == "salt"}
+    yield Measurement("command acknowledged -> answer in its document", "ms", command, commands, [goal], salted)
+    rounds = max(3, repetitions // 10)
+    yield Measurement(
+        f"{AT_ONCE} commands at once, until all are answered",
+        "ms",
+        [_commands(world, number) for number in range(rounds)],
+        {f"{AT_ONCE} bare spawns, eight at a time": [_timed(_spawns) for _ in range(rounds)]},
+    )
+
+
+def _deploy_goals(ours: list[float], beside: Mapping[str, list[float]]) -> list[Goal]:
+    mine, floor = spread(ours), spread(next(iter(beside.values())))
+    goals = [
+        Goal(f"median at most twice the floor: {2 * floor.median:.2f}", mine.median <= 2 * floor.median),
+        Goal(f"p99 at most five times the floor: {5 * floor.median:.2f}", mine.p99 <= 5 * floor.median),
+    ]
+    red = beside.get("Node-RED: POST /flows")
+    if red is not None:
+        goals.append(Goal("faster than Node-RED", mine.median < spread(red).median))
+    return goals
+
+
+@contextlib.contextmanager
+def _or_say(missing: dict[str, str], name: str) -> Iterator[None]:
+    """What is not to be had here is no failure of ours; the table says so."""
+    try:
+        yield
+    except (NotThere, OSError, ValueError) as error:
+        missing[name] = str(error) or type(error).__name__
+
+
+# --- ours and the floors ----------------------------------------------------------------------------------------------
+
+
+def _floor(world: World, number: int) -> Latency:
+    """Milliseconds from a save to the first line of what a bare long poll compiles and runs."""
+    since = world.couch.ask("GET", world.database)["update_seq"]
+    selector = {"selector": {"type": f"floor-{number}"}}
+    query = f"{world.database}/_changes?feed=longpoll&timeout=20000&since={since}&filter=_selector&include_docs=true"
+    poll = world.connect()
+    poll.send("POST", query, selector)
+    time.sleep(0.02)  # the poll has to be parked before the write
+    with beacon() as port:
+        sent, acknowledged = world.save({"type": f"floor-{number}", "code": _source(port.source(number))})
+        document = poll.receive()["results"][0]["doc"]
+        scope: dict[str, Any] = {}
+        exec(compile(document["code"], "floor", "exec"), scope)
+        scope["main"]()
+        return _since(sent, acknowledged, port.heard(number))
+
+
+def _deploy(world: World, number: int) -> Latency:
+    """Milliseconds from the save of a new document to the first line of its ``main()``."""
+    with beacon() as port:
+        document = {"_id": f"deploy-{number}", "type": MAC_ID, "code": _source(port.source(number))}
+        sent, acknowledged = world.save(document)
+        return _since(sent, acknowledged, port.heard(number))
+
+
+def _source(first: str) -> str:
+    return PROGRAM.format(first="".join(f"    {line}\n" for line in first.splitlines()))
+
+
+def _since(sent: int, acknowledged: int, seen: int) -> Latency:
+    return Latency((seen - sent) / 1e6, (seen - acknowledged) / 1e6)
+
+
+def _command(world: World, number: int) -> float:
+    """Milliseconds from a command's acknowledgement to its ``ret``, as another client's long poll sees it."""
+    document = {"_id": f"command-{number}", "type": f"{MAC_ID}_cmd", "cmd": ["true"]}
+    _, saved = world.save(document)
+    world.wait_for(document["_id"], lambda found: "ret" in found)
+    return (time.monotonic_ns() - saved) / 1e6
+
+
+def _commands(world: World, number: int) -> float:
+    """Milliseconds until all of many commands that are inserted at once are answered."""
+    ids = {f"many-{number}-{one}" for one in range(AT_ONCE)}
+    documents = [{"_id": id, "type": f"{MAC_ID}_cmd", "cmd": ["true"]} for id in sorted(ids)]
+    began = time.monotonic_ns()
+    world.couch.ask("POST", f"{world.database}/_bulk_docs", {"docs": documents})
+    world.wait_for_all(ids, lambda found: "ret" in found)
+    return (time.monotonic_ns() - began) / 1e6
+
+
+def _spawn() -> None:
+    subprocess.run(["true"], check=True, capture_output=True)
+
+
+def _spawns() -> None:
+    for _ in range(0, AT_ONCE, 8):
+        for process in [subprocess.Popen(["true"], stdout=subprocess.PIPE) for _ in range(8)]:
+            process.communicate()
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    began = time.monotonic_ns()
+    work()
+    return (time.monotonic_ns() - began) / 1e6

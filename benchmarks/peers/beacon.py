@@ -1,0 +1,42 @@
+"""A program that says by UDP when its first line ran, and the one who listens."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple
+
+PYTHON = """import time
+now = time.monotonic_ns()
+import socket
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"{mark} %d" % now, ("127.0.0.1", {port}))
+"""
+"""Sends the moment of its first line, in nanoseconds of the monotonic clock that all processes of a machine share."""
+
+
+class Beacon(NamedTuple):
+    """Where the programs send to."""
+
+    socket: socket.socket
+    port: int
+
+    def source(self, mark: int) -> str:
+        """Give Python source that sends ``mark``."""
+        return PYTHON.format(mark=mark, port=self.port)
+
+    def heard(self, mark: int, within_s: float = 60.0) -> int:
+        """Wait for ``mark``; give the moment that was sent along.  Raises TimeoutError."""
+        self.socket.settimeout(within_s)
+        while True:
+            said, _, moment = self.socket.recv(200).partition(b" ")
+            if int(said) == mark:
+                return int(moment)
+
+
+@contextlib.contextmanager
+def beacon() -> Iterator[Beacon]:
+    """A port of this machine that programs can send to."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+        port.bind(("127.0.0.1", 0))
+        yield Beacon(port, port.getsockname()[1])

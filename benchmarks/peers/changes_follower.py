@@ -1,0 +1,28 @@
+"""Follows a database with the ChangesFollower of IBM's ibmcloudant; runs in that one's own environment.
+
+``python changes_follower.py URL USER PASSWORD DATABASE`` prints one line of JSON when it has seen all there is.
+"""
+
+import json
+import resource
+import sys
+import time
+
+from ibm_cloud_sdk_core.authenticators import BasicAuthenticator
+from ibmcloudant import ChangesFollower
+from ibmcloudant.cloudant_v1 import CloudantV1
+
+
+def main(url: str, user: str, password: str, database: str) -> None:
+    """Follow once, from the start, with the documents."""
+    service = CloudantV1(authenticator=BasicAuthenticator(user, password))
+    service.set_service_url(url)
+    began = time.monotonic()
+    rows = sum(1 for _ in ChangesFollower(service, db=database, include_docs=True).start_one_off())
+    took_s = time.monotonic() - began
+    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    print(json.dumps({"rows": rows, "took_s": took_s, "memory_mb": memory_mb}), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

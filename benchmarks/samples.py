@@ -1,0 +1,86 @@
+"""What was measured: samples side by side, their medians and spread, as a table and as JSON."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+
+class Spread(NamedTuple):
+    """What some samples say together."""
+
+    median: float
+    low: float
+    """A tenth of them is below."""
+    high: float
+    """A tenth of them is above."""
+    p99: float
+    count: int
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Sum up samples; of fewer than 100 the 99th percentile is the largest."""
+    if not values:
+        raise ValueError("nothing was measured")
+    if len(values) == 1:
+        return Spread(values[0], values[0], values[0], values[0], 1)
+    tenths = statistics.quantiles(values, n=10, method="inclusive")
+    ordered = sorted(values)
+    return Spread(
+        statistics.median(ordered), tenths[0], tenths[-1], ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)],
+        len(ordered),
+    )
+
+
+class Goal(NamedTuple):
+    """What a figure has to be, and whether it is."""
+
+    text: str
+    met: bool
+
+
+class Measurement(NamedTuple):
+    """One figure of ours, and what stands beside it, measured in the same run."""
+
+    name: str
+    unit: str
+    ours: Sequence[float]
+    beside: Mapping[str, Sequence[float]]
+    """What it is compared with, the floor first."""
+    goals: Sequence[Goal] = ()
+    missing: Mapping[str, str] = {}
+    """What could not be measured, and why."""
+
+
+def table(measurement: Measurement) -> str:
+    """Give the lines of one measurement: each with its median, its spread, and the ratio of ours to it."""
+    ours = spread(measurement.ours)
+    lines = [f"{measurement.name} ({measurement.unit})", _line("himbeerecouch", ours, "")]
+    for what, values in measurement.beside.items():
+        its = spread(values)
+        lines.append(_line(what, its, f"{ours.median / its.median:8.2f} x" if its.median else ""))
+    lines += [f"  {what:44} not measured: {why}" for what, why in measurement.missing.items()]
+    lines += [f"  {goal.text:60} {'met' if goal.met else 'MISSED'}" for goal in measurement.goals]
+    return "\n".join(lines)
+
+
+def _line(what: str, found: Spread, ratio: str) -> str:
+    around = f"({found.low:.4g} .. {found.high:.4g}, p99 {found.p99:.4g}, n={found.count})" if found.count > 1 else ""
+    return f"  {what:44} {found.median:10.4g}  {around:48} {ratio}".rstrip()
+
+
+def as_json(measurement: Measurement) -> dict[str, Any]:
+    """Give all of a measurement, samples included."""
+    return {
+        "name": measurement.name,
+        "unit": measurement.unit,
+        "ours": _series(measurement.ours),
+        "beside": {what: _series(values) for what, values in measurement.beside.items()},
+        "missing": dict(measurement.missing),
+        "goals": [goal._asdict() for goal in measurement.goals],
+    }
+
+
+def _series(values: Sequence[float]) -> dict[str, Any]:
+    return {**spread(values)._asdict(), "samples": list(values)}
