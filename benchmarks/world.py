@@ -148,17 +148,20 @@ class World:
 
     def wait_for(self, id: str, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Follow the document until it is as ``wanted``."""
+        return self.wait_for_all({id}, wanted)[id]
+
+    def wait_for_all(self, ids: set[str], wanted: Callable[[dict[str, Any]], bool]) -> dict[str, dict[str, Any]]:
+        """Follow the documents until each is as ``wanted``."""
         poll, since = self.connect(), "0"
-        while True:
+        found: dict[str, dict[str, Any]] = {}
+        while found.keys() != ids:
             path = (
                 f"{self.database}/_changes?feed=longpoll&timeout=20000&filter=_doc_ids&include_docs=true&since={since}"
             )
-            answer = poll.ask("POST", path, {"doc_ids": [id]})
+            answer = poll.ask("POST", path, {"doc_ids": sorted(ids)})
             since = answer["last_seq"]
-            for row in answer["results"]:
-                if row.get("doc") and wanted(row["doc"]):
-                    document: dict[str, Any] = row["doc"]
-                    return document
+            found |= {row["id"]: row["doc"] for row in answer["results"] if row.get("doc") and wanted(row["doc"])}
+        return found
 
 
 def _free_port() -> int:
