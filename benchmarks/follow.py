@@ -87,7 +87,7 @@ def _running(program: Program) -> Running:
 
 async def follow(reactor: Any, url: str, user: str, password: str, database: str, rows: int) -> None:
     """Follow until ``rows`` were seen; with 0, until the Pi is ready."""
-    couch = connect(reactor, login=Login(user, (password,)), ca_file=None, random=lambda: 0.0)
+    couch = connect(reactor, login=Login(user, (password,), lambda _: None), ca_file=None, random=lambda: 0.0)
     couch.move(url)
     pi = Pi(rows)
     client: Any = FromTheStart(couch) if rows else couch

@@ -141,6 +141,8 @@ def _source(document: Json, where: str, source: object, max_source_bytes: int) -
 def _deeper_than(value: object, levels: int) -> bool:
     layer = [value]
     for _ in range(levels):
+        if not layer:
+            return False
         layer = [
             inner
             for outer in layer
