@@ -1,4 +1,4 @@
-"""How long a change takes, beside the floor of the same machine in the same run.  ``make bench``.
+"""What himbeerecouch costs, beside what it could cost at best and beside what people use instead: ``make bench``.
 
 Everything runs on loopback: the embedded database, one real ``twistd himbeerecouch``, and this process, which saves
 documents and hears from the programs by UDP.  All times are of the one monotonic clock of the machine.
@@ -6,206 +6,76 @@ documents and hears from the programs by UDP.  All times are of the one monotoni
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import statistics
-import subprocess
+import argparse
+import json
+import platform
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
 
-from benchmarks.world import MAC_ID, TWISTD, World
+from benchmarks.follower import follower, lost
+from benchmarks.idle import idle
+from benchmarks.latency import latency
+from benchmarks.memory import memory
+from benchmarks.samples import Measurement, as_json, table
+from benchmarks.start import start
+from benchmarks.world import World
+from himbeerecouch.version import VERSION
 
-Measured = TypeVar("Measured")
-
-REPETITIONS = 50
-WARM_UP = 5
-
-PROGRAM = """
-import time
-
-
-def main():
-    now = time.monotonic_ns()
-    import socket
-    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"%d" % now, ("127.0.0.1", {port}))
-{rest}
-"""
-IDLE = "    while not should_quit():\n        time.sleep(3600)\n"
-
-
-class Latency(NamedTuple):
-    """Three moments of the monotonic clock, in ns."""
-
-    sent: int
-    acknowledged: int
-    seen: int
-
-    def since_sent(self) -> float:
-        """Milliseconds as the one who saves waits for them."""
-        return (self.seen - self.sent) / 1e6
-
-    def since_acknowledged(self) -> float:
-        """Milliseconds without what the server takes to store the document."""
-        return (self.seen - self.acknowledged) / 1e6
+Part = Callable[[World], Iterator[Measurement]]
+QUICK: dict[str, Part] = {
+    "latency": lambda world: latency(world, 50, full=False),
+    "start": lambda world: start(world, 5),
+    "memory": lambda world: memory(world, 1, full=False, programs=(0, 10)),
+    "follower": lambda world: follower(world, 5, (10_000,), full=False),
+}
+"""Two minutes, and nothing to install."""
+FULL: dict[str, Part] = {
+    "latency": lambda world: latency(world, 50, full=True),
+    "start": lambda world: start(world, 30),
+    "memory": lambda world: memory(world, 3, full=True),
+    "follower": lambda world: follower(world, 30, (10_000,), full=True),
+    "large": lambda world: follower(world, 5, (100_000,), full=True),
+    "lost": lambda world: lost(world, 100),
+    "idle": lambda world: idle(world, 600.0),
+}
+"""All of it: what people use instead is installed first, each into a folder of its own."""
 
 
-def main() -> int:
-    """Measure everything; return 1 where a goal is missed."""
-    with tempfile.TemporaryDirectory() as folder, World(Path(folder)) as world:
-        floor = _repeat(lambda n: _floor(world, n))
-        deploy = _repeat(lambda n: _deploy(world, n))
-        compile_ms = _median(_repeat(lambda _: _timed(lambda: compile(_source(1), "x", "exec"))))
-        spawn = _repeat(lambda _: _timed(lambda: subprocess.run(["true"], check=True)))
-        command = _repeat(lambda n: _command(world, n))
-        world.stop_daemon()
-        start = [_start(world) for _ in range(5)]
-        memory = _memory(world)
-    bare_memory = _bare_memory()
-    deploy_ms, floor_ms = [one.since_sent() for one in deploy], [one.since_sent() for one in floor]
-    rows = [
-        ("document saved -> first line of main()", deploy_ms, "bare long poll wakes", floor_ms),
-        (
-            "the same, since the acknowledgement",
-            [one.since_acknowledged() for one in deploy],
-            "the same",
-            [one.since_acknowledged() for one in floor],
-        ),
-        ("command inserted -> ret there", command, "bare spawn", spawn),
-    ]
-    print(f"median (and spread: 10 % .. 90 %) of {REPETITIONS}, in ms\n")
-    for what, ours, beside, its in rows:
-        print(f"{what:42} {_spread(ours)}   {beside:22} {_spread(its)}   ratio {_median(ours) / _median(its):.2f}")
-    print(f"{'twistd -> first program runs':42} {_median(start):7.0f}")
-    print(f"{'resident with five idle programs':42} {memory:7.1f} MB   bare twistd and treq {bare_memory:5.1f} MB")
-    goals = [
-        ("deploy <= 3 x floor + compile", _median(deploy_ms) <= 3 * _median(floor_ms) + compile_ms),
-        ("command <= bare spawn + 15 ms", _median(command) <= _median(spawn) + 15),
-        ("start <= 1.5 s", _median(start) <= 1500),
-        ("memory <= bare + 8 MB", memory <= bare_memory + 8),
-    ]
-    print()
-    for goal, met in goals:
-        print(f"{goal:42} {'met' if met else 'MISSED'}")
-    return 0 if all(met for _, met in goals) else 1
+def main(argv: list[str]) -> int:
+    """Measure, print, and write it down; return 1 where a goal is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"some of: {' '.join(FULL)}")
+    parser.add_argument("--full", action="store_true", help="with all that people use instead; takes an hour")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the samples there, too")
+    options = parser.parse_args(argv)
+    parts = FULL if options.full else QUICK
+    measured: list[Measurement] = []
+    for name in options.parts or parts:
+        if name not in parts:
+            parser.error(f"there is no {name} here: {' '.join(parts)}")
+        with tempfile.TemporaryDirectory() as folder, World(Path(folder)) as world:
+            for measurement in parts[name](world):
+                print(table(measurement) + "\n", flush=True)
+                measured.append(measurement)
+    if options.json is not None:
+        options.json.write_text(json.dumps(report(measured), indent=1) + "\n")
+    missed = [f"{one.name}: {goal.text}" for one in measured for goal in one.goals if not goal.met]
+    print("\n".join(["missed:", *missed]) if missed else "every goal is met", flush=True)
+    return 1 if missed else 0
 
 
-# --- what is measured -------------------------------------------------------------------------------------------------
-
-
-def _floor(world: World, number: int) -> Latency:
-    """From a save to the end of a bare long poll that waits for it: sockets alone."""
-    since = world.couch.ask("GET", world.database)["update_seq"]
-    selector = {"selector": {"type": f"floor-{number}"}}
-    query = f"{world.database}/_changes?feed=longpoll&timeout=20000&since={since}&filter=_selector&include_docs=true"
-    poll = world.connect()
-    poll.send("POST", query, selector)
-    time.sleep(0.02)  # the poll has to be parked before the write
-    sent, acknowledged = world.save({"type": f"floor-{number}", "code": _source(1)})
-    poll.receive()
-    return Latency(sent, acknowledged, time.monotonic_ns())
-
-
-def _deploy(world: World, number: int) -> Latency:
-    """From the save of a new document to the first line of its ``main()``."""
-    with _listener() as (port, heard):
-        document = {"_id": f"deploy-{number}", "type": MAC_ID, "code": _source(port)}
-        sent, acknowledged = world.save(document)
-        return Latency(sent, acknowledged, heard())
-
-
-def _command(world: World, number: int) -> float:
-    """Milliseconds from a command's acknowledgement to its ``ret``, as another client's long poll sees it."""
-    id = f"command-{number}"
-    _, saved = world.save({"_id": id, "type": f"{MAC_ID}_cmd", "cmd": ["true"]})
-    world.wait_for(id, lambda document: "ret" in document)
-    return (time.monotonic_ns() - saved) / 1e6
-
-
-def _start(world: World) -> float:
-    """Milliseconds from the start of ``twistd`` to the first line of a program that is there already."""
-    with _listener() as (port, heard):
-        world.save({"_id": "start", "type": MAC_ID, "code": _source(port)}, replace=True)
-        began = time.monotonic_ns()
-        world.start_daemon()
-        try:
-            return (heard() - began) / 1e6
-        finally:
-            world.stop_daemon()
-            world.delete("start")
-
-
-def _memory(world: World) -> float:
-    """Resident megabytes of the daemon with five idle programs."""
-    with contextlib.ExitStack() as stack:
-        for number in range(5):
-            port, heard = stack.enter_context(_listener())
-            world.save({"_id": f"idle-{number}", "type": MAC_ID, "code": _source(port, IDLE)})
-            if number == 0:
-                world.start_daemon()
-            heard()
-        time.sleep(2)
-        return _resident(world.daemon_pid())
-
-
-def _bare_memory() -> float:
-    """Resident megabytes of a twistd that has imported treq and does nothing."""
-    with tempfile.TemporaryDirectory() as folder:
-        tac = Path(folder) / "bare.tac"
-        tac.write_text(
-            "import treq\nfrom twisted.application.service import Application\napplication = Application('x')\n"
-        )
-        process = subprocess.Popen([*TWISTD, "--logfile=/dev/null", "--python", str(tac)])
-        try:
-            time.sleep(3)
-            return _resident(process.pid)
-        finally:
-            process.terminate()
-            process.wait()
-
-
-# --- how it is measured -----------------------------------------------------------------------------------------------
-
-
-def _source(port: int, rest: str = "") -> str:
-    return PROGRAM.format(port=port, rest=rest)
-
-
-@contextlib.contextmanager
-def _listener() -> Iterator[tuple[int, Callable[[], int]]]:
-    """A UDP port, and a function that waits for the time that a program sends to it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
-        port.bind(("127.0.0.1", 0))
-        port.settimeout(30)
-        yield port.getsockname()[1], lambda: int(port.recv(100))
-
-
-def _timed(work: Callable[[], Any]) -> float:
-    began = time.monotonic_ns()
-    work()
-    return (time.monotonic_ns() - began) / 1e6
-
-
-def _repeat(measure: Callable[[int], Measured]) -> list[Measured]:
-    return [measure(number) for number in range(WARM_UP + REPETITIONS)][WARM_UP:]
-
-
-def _median(values: list[float]) -> float:
-    return statistics.median(values)
-
-
-def _spread(values: list[float]) -> str:
-    tenths = statistics.quantiles(values, n=10)
-    return f"{_median(values):7.2f} ({tenths[0]:.2f} .. {tenths[-1]:.2f})"
-
-
-def _resident(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * 4096 / 1e6
+def report(measured: list[Measurement]) -> dict[str, object]:
+    """Give all that was measured, and where."""
+    return {
+        "himbeerecouch": VERSION,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": f"{platform.machine()}, Python {platform.python_version()}, Linux {platform.release()}",
+        "measurements": [as_json(each) for each in measured],
+    }
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,7 @@
 """Follows a database from its very first change with the daemon's own client, core and reconciliation.
 
-``python -m benchmarks.follow URL USER PASSWORD DATABASE ROWS`` prints one line of JSON when it has seen so many rows, and
-how long it took to be ready: from nothing to the end of the first snapshot.
+``python -m benchmarks.follow URL USER PASSWORD DATABASE ROWS`` prints one line of JSON when it has seen so many rows;
+with 0, when it is ready: from nothing to the end of the first snapshot; with -1, a line for each change, for ever.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Pi:
     def changed(self, rows: Sequence[Row]) -> None:
         """What has changed since."""
         self._take(rows)
-        if self.seen >= self._left and not self.done.called:
+        if 0 < self._left <= self.seen and not self.done.called:
             self.done.callback(None)
 
     def ids_in_use(self) -> Collection[str]:
@@ -72,6 +72,8 @@ class Pi:
     def _take(self, rows: Sequence[Row]) -> None:
         for row in rows:
             self._catalogue.fold(row)
+            if self._left < 0:
+                print(row.id, flush=True)
         self.seen += sum(1 for row in rows if row.document is not None)
         modules = merge(self._catalogue.exports.values(), {}, lambda source, name: None).modules
         step = plan(self._catalogue.programs, self._running, modules)
@@ -85,12 +87,12 @@ def _running(program: Program) -> Running:
     return Running(program.digest, {})
 
 
-async def follow(reactor: Any, url: str, user: str, password: str, database: str, rows: int) -> None:
+async def follow(reactor: Any, url: str, login: Login, database: str, rows: int) -> None:
     """Follow until ``rows`` were seen; with 0, until the Pi is ready."""
-    couch = connect(reactor, login=Login(user, (password,), lambda _: None), ca_file=None, random=lambda: 0.0)
+    couch = connect(reactor, login=login, ca_file=None, random=lambda: 0.0)
     couch.move(url)
     pi = Pi(rows)
-    client: Any = FromTheStart(couch) if rows else couch
+    client: Any = FromTheStart(couch) if rows > 0 else couch
     began = time.monotonic()
     changes = Changes(client, database, MAC_ID, pi, clock=reactor, random=lambda: 0.0)
     changes.startService()
@@ -98,12 +100,18 @@ async def follow(reactor: Any, url: str, user: str, password: str, database: str
     ready_s = time.monotonic() - began
     if rows:
         await pi.done
-    took_s = time.monotonic() - began - (ready_s if rows else 0.0)
+    took_s = time.monotonic() - began
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     print(json.dumps({"rows": pi.seen, "took_s": took_s, "ready_s": ready_s, "memory_mb": memory_mb}), flush=True)
     await changes.stopService()
     await couch.close()
 
 
+def main(url: str, user: str, password: str, database: str, *rows: str) -> None:
+    """Follow as the command line says."""
+    login = Login(user, (password,), lambda _: None)
+    react(lambda reactor: Deferred.fromCoroutine(follow(reactor, url, login, database, int(rows[0]))))
+
+
 if __name__ == "__main__":
-    react(lambda reactor: Deferred.fromCoroutine(follow(reactor, *sys.argv[1:5], int(sys.argv[5]))))
+    main(*sys.argv[1:])

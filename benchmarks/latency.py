@@ -51,12 +51,14 @@ def latency(world: World, repetitions: int, *, full: bool) -> Iterator[Measureme
     command = [_command(world, number) for number in range(WARM_UP + repetitions)][WARM_UP:]
     if full:
         for name, start in PEERS.items():
-            with tempfile.TemporaryDirectory() as folder, _or_say(missing, name), start(Path(folder)) as deploy:
+            with tempfile.TemporaryDirectory() as folder, or_say(missing, name), start(Path(folder)) as deploy:
                 beside[name] = [deploy(number) for number in range(1, repetitions + 1)]
-        with tempfile.TemporaryDirectory() as folder, _or_say(missing, "salt"), salt.minion(Path(folder)) as minion:
+        with tempfile.TemporaryDirectory() as folder, or_say(missing, "salt"), salt.minion(Path(folder)) as minion:
             beside["salt: a job with the source"] = [minion.deploy(number) for number in range(1, repetitions + 1)]
             commands["salt: a job"] = [minion.command(number) for number in range(repetitions)]
-    yield Measurement("document saved -> first line of main()", "ms", ours, beside, _deploy_goals(ours, beside), missing)
+    yield Measurement(
+        "document saved -> first line of main()", "ms", ours, beside, _deploy_goals(ours, beside), missing
+    )
     yield Measurement(
         "the same, from the server's acknowledgement",
         "ms",
@@ -89,7 +91,7 @@ def _deploy_goals(ours: list[float], beside: Mapping[str, list[float]]) -> list[
 
 
 @contextlib.contextmanager
-def _or_say(missing: dict[str, str], name: str) -> Iterator[None]:
+def or_say(missing: dict[str, str], name: str) -> Iterator[None]:
     """What is not to be had here is no failure of ours; the table says so."""
     try:
         yield
@@ -109,7 +111,7 @@ def _floor(world: World, number: int) -> Latency:
     poll.send("POST", query, selector)
     time.sleep(0.02)  # the poll has to be parked before the write
     with beacon() as port:
-        sent, acknowledged = world.save({"type": f"floor-{number}", "code": _source(port.source(number))})
+        sent, acknowledged = world.save({"type": f"floor-{number}", "code": source(port.source(number))})
         document = poll.receive()["results"][0]["doc"]
         scope: dict[str, Any] = {}
         exec(compile(document["code"], "floor", "exec"), scope)
@@ -120,13 +122,14 @@ def _floor(world: World, number: int) -> Latency:
 def _deploy(world: World, number: int) -> Latency:
     """Milliseconds from the save of a new document to the first line of its ``main()``."""
     with beacon() as port:
-        document = {"_id": f"deploy-{number}", "type": MAC_ID, "code": _source(port.source(number))}
+        document = {"_id": f"deploy-{number}", "type": MAC_ID, "code": source(port.source(number))}
         sent, acknowledged = world.save(document)
         return _since(sent, acknowledged, port.heard(number))
 
 
-def _source(first: str) -> str:
-    return PROGRAM.format(first="".join(f"    {line}\n" for line in first.splitlines()))
+def source(first: str, rest: str = "") -> str:
+    """Give a program whose ``main()`` begins with these lines."""
+    return PROGRAM.format(first="".join(f"    {line}\n" for line in first.splitlines())) + rest
 
 
 def _since(sent: int, acknowledged: int, seen: int) -> Latency:

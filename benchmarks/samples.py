@@ -28,7 +28,10 @@ def spread(values: Sequence[float]) -> Spread:
     tenths = statistics.quantiles(values, n=10, method="inclusive")
     ordered = sorted(values)
     return Spread(
-        statistics.median(ordered), tenths[0], tenths[-1], ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)],
+        statistics.median(ordered),
+        tenths[0],
+        tenths[-1],
+        ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)],
         len(ordered),
     )
 

@@ -52,8 +52,9 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = _free_port()
+        self.port = _free_port()
         self.database = "/" + quote("nedm/raspberries", safe="")
+        self.url = f"http://127.0.0.1:{self.port}"
         self._daemon: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> World:
@@ -66,7 +67,7 @@ class World:
                 *TWISTD,
                 f"--logfile={self._folder / 'couch.log'}",
                 "himbeerecouch-embedded",
-                f"--listen=tcp:{self._port}:interface=127.0.0.1",
+                f"--listen=tcp:{self.port}:interface=127.0.0.1",
                 f"--data={data}",
             ]
         )
@@ -78,7 +79,7 @@ class World:
             self.couch.ask("PUT", f"{name}/_security", {"admins": {"roles": ["_admin"]}, "members": members})
         user = {"name": str(MAC_ID), "password": "pi", "roles": [], "type": "user"}
         self.couch.ask("PUT", f"/_users/org.couchdb.user:{MAC_ID}", user)
-        (self._folder / "server").write_text(f"http://127.0.0.1:{self._port}\n")
+        (self._folder / "server").write_text(f"{self.url}\n")
         (self._folder / "password").write_text("pi\n")
         self.start_daemon()
         self.save({"_id": "ready", "type": f"{MAC_ID}_cmd", "cmd": ["true"], "expires": "2100-01-01T00:00:00Z"})
@@ -95,7 +96,7 @@ class World:
     def _first_connection(self) -> Connection:
         for _ in range(200):
             with contextlib.suppress(OSError):
-                connection = Connection(self._port)
+                connection = Connection(self.port)
                 connection.ask("GET", "/_up")
                 return connection
             time.sleep(0.05)
@@ -103,7 +104,7 @@ class World:
 
     def connect(self) -> Connection:
         """A connection of its own, for a poll."""
-        return Connection(self._port)
+        return Connection(self.port)
 
     def start_daemon(self) -> None:
         """Start the daemon, and return at once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,8 +21,7 @@ appdaemon:
 http:
   url: http://127.0.0.1:{port}
 """
-APP = """import appdaemon.plugins.hass.hassapi  # as each app begins
-import appdaemon.adapi as adapi
+APP = """import appdaemon.adapi as adapi
 
 
 class Program(adapi.ADAPI):
@@ -31,28 +31,40 @@ class Program(adapi.ADAPI):
 
 
 @contextlib.contextmanager
+def running_app(folder: Path) -> Iterator[int]:
+    """Start it with one app; give its pid."""
+    with _started(folder) as (_, _, pid):
+        yield pid
+
+
+@contextlib.contextmanager
 def deploying(folder: Path) -> Iterator[Callable[[int], float]]:
     """Give what deploys an app: milliseconds from writing its file to the first line of ``initialize``."""
+    with _started(folder) as (port, program, _):
+
+        def deploy(number: int) -> float:
+            sent = time.monotonic_ns()
+            program.write_text(_source(port, number))
+            seen = port.heard(number)
+            time.sleep(0.2 + random.random())  # it looks once a second: come at any moment of it
+            return (seen - sent) / 1e6
+
+        yield deploy
+
+
+@contextlib.contextmanager
+def _started(folder: Path) -> Iterator[tuple[Beacon, Path, int]]:
     python = python_of("appdaemon", "appdaemon")
     apps = folder / "apps"
     apps.mkdir()
     (folder / "appdaemon.yaml").write_text(CONFIGURATION.format(port=free_port()))
     (apps / "apps.yaml").write_text("program:\n  module: program\n  class: Program\n")
     with beacon() as port:
-
-        def deploy(number: int) -> float:
-            sent = time.monotonic_ns()
-            (apps / "program.py").write_text(_source(port, number))
-            seen = port.heard(number)
-            time.sleep(0.2)
-            return (seen - sent) / 1e6
-
         (apps / "program.py").write_text(_source(port, -1))
-        argv = (str(python.parent / "appdaemon"), "-c", str(folder))
-        with running(argv, log=folder / "log"):
+        with running((str(python.parent / "appdaemon"), "-c", str(folder)), log=folder / "log") as process:
             port.heard(-1)
             time.sleep(3)
-            yield deploy
+            yield port, apps / "program.py", process.pid
 
 
 def _source(port: Beacon, number: int) -> str:

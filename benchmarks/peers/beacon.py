@@ -33,6 +33,13 @@ class Beacon(NamedTuple):
             if int(said) == mark:
                 return int(moment)
 
+    def heard_all(self, marks: set[int], within_s: float = 60.0) -> None:
+        """Wait until each of these was heard.  Raises TimeoutError."""
+        self.socket.settimeout(within_s)
+        left = set(marks)
+        while left:
+            left.discard(int(self.socket.recv(200).partition(b" ")[0]))
+
 
 @contextlib.contextmanager
 def beacon() -> Iterator[Beacon]:

@@ -37,8 +37,18 @@ def deploying(folder: Path) -> Iterator[Callable[[int], float]]:
 
         def deploy(number: int) -> float:
             function = {
-                "id": "f1", "type": "function", "z": "t1", "name": "", "func": "return msg;", "outputs": 1,
-                "initialize": FIRST % (number, port.port), "finalize": "", "libs": [], "x": 1, "y": 1, "wires": [[]],
+                "id": "f1",
+                "type": "function",
+                "z": "t1",
+                "name": "",
+                "func": "return msg;",
+                "outputs": 1,
+                "initialize": FIRST % (number, port.port),
+                "finalize": "",
+                "libs": [],
+                "x": 1,
+                "y": 1,
+                "wires": [[]],
             }
             flows = [{"id": "t1", "type": "tab", "label": "bench"}, function]
             request = urllib.request.Request(
