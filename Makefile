@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PAGE := himbeerecouch/web/page
 PAGE_TOOLS := $(PAGE)/node_modules/.package-lock.json
 
-.PHONY: demo test check coverage contract faults soak bench docs clean page test-page
+.PHONY: demo test check coverage contract faults soak bench bench-full docs clean page test-page
 
 demo: $(INSTALLED)  ## An embedded database, this machine as a Pi, and the examples running on it; Ctrl-C ends all
 	@$(BIN)/python -m himbeerecouch.demo examples
@@ -39,8 +39,11 @@ faults: $(TOOLS)  ## What networks, disks, clocks and programs do to a daemon, d
 soak: $(TOOLS)  ## Everything at random for MINUTES=10, from a seed: SEED=n does the same again
 	@$(BIN)/python -m tests.soak $(or $(MINUTES),10) $(SEED)
 
-bench: $(INSTALLED)  ## How long a change takes, beside the floor of the same machine
-	@$(BIN)/python -m benchmarks
+bench: $(INSTALLED)  ## What it costs, beside the floor of the same machine, in two minutes; PARTS="latency start" for some
+	@$(BIN)/python -m benchmarks $(PARTS) $(if $(JSON),--json $(JSON))
+
+bench-full: $(INSTALLED)  ## All of it, beside what people use instead, which is installed into .bench first; about an hour
+	@$(BIN)/python -m benchmarks --full $(PARTS) $(if $(JSON),--json $(JSON))
 
 page: $(PAGE_TOOLS)  ## The page anew from its sources, which needs Node.js; what it makes is committed
 	@npm --prefix $(PAGE) run --silent build -- --logLevel warn

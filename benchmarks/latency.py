@@ -138,7 +138,7 @@ def _since(sent: int, acknowledged: int, seen: int) -> Latency:
 
 def _command(world: World, number: int) -> float:
     """Milliseconds from a command's acknowledgement to its ``ret``, as another client's long poll sees it."""
-    document = {"_id": f"command-{number}", "type": f"{MAC_ID}_cmd", "cmd": ["true"]}
+    document: dict[str, Any] = {"_id": f"command-{number}", "type": f"{MAC_ID}_cmd", "cmd": ["true"]}
     _, saved = world.save(document)
     world.wait_for(document["_id"], lambda found: "ret" in found)
     return (time.monotonic_ns() - saved) / 1e6

@@ -16,7 +16,7 @@ class Spread(NamedTuple):
     high: float
     """A tenth of them is above."""
     p99: float
-    count: int
+    number: int
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -69,7 +69,7 @@ def table(measurement: Measurement) -> str:
 
 
 def _line(what: str, found: Spread, ratio: str) -> str:
-    around = f"({found.low:.4g} .. {found.high:.4g}, p99 {found.p99:.4g}, n={found.count})" if found.count > 1 else ""
+    around = f"({found.low:.4g} .. {found.high:.4g}, p99 {found.p99:.4g}, n={found.number})" if found.number > 1 else ""
     return f"  {what:44} {found.median:10.4g}  {around:48} {ratio}".rstrip()
 
 
