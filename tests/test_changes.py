@@ -128,15 +128,24 @@ class ChangesTests(SynchronousTestCase):
         return [detail for name, detail in self.couch.calls if name == "changes"]
 
     def test_follows(self) -> None:
-        """The snapshot is delivered, and then what changes; the next poll goes out in the same moment."""
+        """The snapshot is delivered, and then what changes; the next poll goes out behind what that sets off."""
         self.couch.documents = [{"_id": "a"}]
         self.changes.startService()
         self.assertEqual(self.notes.heard, [("snapshot", (Row("a", {"_id": "a"}),))])
         self.notes.in_use = {"a", "b"}
         self.answer(Batch((Row("b", {}),), "6-a"))
         self.assertEqual(self.notes.heard[1:], [("changed", (Row("b", {}),))])
+        self.assertEqual(len(self.polls()), 1)
+        self.clock.advance(0)
         self.assertEqual([poll["since"] for poll in self.polls()], ["5-a", "6-a"])
         self.assertEqual(self.polls()[1]["selector"]["$or"][-1], {"_id": {"$in": ["a", "b"]}})
+
+    def test_stopped_right_after_rows(self) -> None:
+        """Stopped before the next poll is out, it sends none, and leaves nothing."""
+        self.changes.startService()
+        self.answer(Batch((Row("b", {}),), "6-a"))
+        self.successResultOf(self.changes.stopService())
+        self.assertEqual((len(self.polls()), self.clock.getDelayedCalls()), (1, []))
 
     def test_listener_raises(self) -> None:
         """A listener that raises is logged, and the feed goes on behind what it was given."""

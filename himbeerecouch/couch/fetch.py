@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import frozen
+from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as TLSError
 from service_identity import VerificationError
 from treq.client import HTTPClient
@@ -107,6 +108,14 @@ class BytesBody:
             self._done.callback(None)
 
 
+class _Written(EncodedURL):
+    """A URL as it goes over the wire: treq would encode the host and all the rest once more, for each request."""
+
+    def to_uri(self) -> EncodedURL:
+        """Give what treq asks for."""
+        return self
+
+
 @implementer(IAgent)
 class OriginAgent:
     """An agent around an agent: gives a user and password to one server, and refuses to talk to any other.
@@ -171,7 +180,13 @@ async def fetch(
     late: IDelayedCall | None = None
     try:
         request: Deferred[Any] = client.request(
-            method, url, headers=headers, data=data, allow_redirects=False, unbuffered=True, reactor=clock
+            method,
+            _Written.from_text(url),
+            headers=headers,
+            data=data,
+            allow_redirects=False,
+            unbuffered=True,
+            reactor=clock,
         )
         late = clock.callLater(min(bounds.headers_s, bounds.total_s), request.cancel)
         response = await request
