@@ -57,6 +57,7 @@ class RecoveryTests(CommandCase):
         self.lose_server()
         self.clock.advance(3)
         self.started[0].callback("blinking")
+        self.clock.advance(0)
         self.crash()
         self.crash()
         self.assertEqual(self.answer(), ("running", None))

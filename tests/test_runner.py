@@ -74,6 +74,19 @@ class CommandsTests(CommandCase):
     def fail_to_write(self, *_arguments: Any) -> None:
         raise StateError("/state", "no space left")
 
+    def test_noted_beside_the_answer(self) -> None:
+        """The answer leaves first, and what it says is on the disk while the server takes it; after it, that too."""
+        self.submit(self.save())
+        self.couch.held = []
+        self.started[0].callback("blinking")
+        self.assertEqual(self.couch.requests, [("PUT", "c")] * 2)
+        self.assertIsNone(self.journal.left()[0].result)
+        self.clock.advance(0)
+        self.assertEqual(self.journal.left()[0].result.stdout, "blinking")  # type: ignore[union-attr]
+        self.release()
+        self.assertEqual(self.answer(), ("done", ["blinking", ""]))
+        self.assertEqual((self.journal.left(), len(self.journal.settled())), ([], 1))
+
     def test_timeout(self) -> None:
         """A command is ended after its timeout, however long that is."""
         self.submit(self.save("a", timeout=10), self.save("b", timeout=200_000))
@@ -463,6 +476,7 @@ class CommandsTests(CommandCase):
             Forbidden("PUT"),
         ]
         self.started[0].callback("done")
+        self.clock.advance(0)
         self.assertEqual(self.waits(lambda: self.answer()[0] == "done"), [45, 100, 45])
 
     def test_hurry(self) -> None:

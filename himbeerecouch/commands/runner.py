@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -284,15 +284,30 @@ class Commands(Service):
     async def _answer(self, entry: Entry, body: Json | None, result: Result) -> None:
         entry.phase = Phase.STORING
         command = entry.command
-        self._journal.ended(entry.claim, result)
-        stored = await self._documents.store(command, body, entry.claim if entry.ours else None, result)
-        if stored is not Stored.LATER:
-            self._journal.answered(entry.claim)
+        noting = self._note_soon(entry.claim, result)
+        stored = Stored.LATER
+        try:
+            stored = await self._documents.store(command, body, entry.claim if entry.ours else None, result)
+        finally:
+            noting.cancel()
+            if stored is Stored.LATER:
+                self._journal.ended(entry.claim, result)
+            else:
+                self._journal.answered(entry.claim)
         if stored is not Stored.NOT_OURS or entry.ours:
             self._memory.settle(command.id, command.rev, entry.claim, self._reactor.seconds())
         self._forget(entry)
         if stored is Stored.NOT_OURS and entry.latest is not None:
             self.submit(entry.latest)
+
+    def _note_soon(self, claim: str, result: Result) -> Deferred[None]:
+        """Note down how it ended while the server takes the answer: neither the disk nor the server is fast.
+
+        Not in the reactor's next turn, but in the one after: by then the answer has left.
+        """
+        noting: Deferred[None] = deferLater(self._reactor, 0, lambda: None)
+        noting.addCallback(lambda _: deferLater(self._reactor, 0, self._journal.ended, claim, result))
+        return noting.addErrback(lambda failure: failure.trap(CancelledError) and None)
 
     def _not_run(self, state: CommandState, reason: str | None = None) -> Result:
         return Result(state, None, None, reason=reason or _WHY_NOT_RUN[state], finished=self._couch.server_time())

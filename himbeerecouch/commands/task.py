@@ -17,6 +17,8 @@ from himbeerecouch.model import Action, Command, CommandState, Result
 
 log = Logger()
 
+NOTED_S = 0.1
+"""What has ended sooner is not noted down as started: it costs a write, on the way of the answer."""
 _LONGEST_TIMER_S = 86400.0
 _WHY_ENDED = {
     CommandState.CANCELLED: "cancelled",
@@ -28,9 +30,9 @@ _WHY_ENDED = {
 class Task:
     """Runs one program or action, once; used by ``Commands``, on the reactor thread.
 
-    ``server_time`` gives Unix time by the server's clock; ``started`` is told the number of its process.  ``gone``
-    fires with None when nothing is left of it: that may be after its result, where it had to be ended and left
-    something in the background.
+    ``server_time`` gives Unix time by the server's clock; ``started`` is told the number of its process, once it has
+    run for a moment or is to be ended.  ``gone`` fires with None when nothing is left of it: that may be after its
+    result, where it had to be ended and left something in the background.
     """
 
     def __init__(
@@ -52,6 +54,8 @@ class Task:
         self._started = started
         self._cause: CommandState | None = None
         self._process: Run | None = None
+        self._pid: int | None = None
+        """Of the process that is not noted down yet."""
         self._acting: Deferred[str] | None = None
 
     async def run(self) -> Result:
@@ -71,9 +75,15 @@ class Task:
         """End it because of ``cause``, by force after ``grace_s``.  The first cause is the one that is told."""
         self._cause = self._cause or cause
         if self._process is not None:
+            self._note()
             self._process.end(grace_s)
         if self._acting is not None:
             self._acting.cancel()
+
+    def _note(self) -> None:
+        if self._pid is not None:
+            self._started(self._pid)
+            self._pid = None
 
     def abandon(self) -> None:
         """End it now, come what may."""
@@ -87,10 +97,15 @@ class Task:
             pid = process.start(argv, env=self._env)
         except (OSError, ValueError) as error:
             return Result(CommandState.FAILED, None, None, reason=why_not(error, argv, self._env))
-        self._process = process
-        self._started(pid)
+        self._process, self._pid = process, pid
+        note: IDelayedCall = self._reactor.callLater(NOTED_S, self._note)
         process.gone.chainDeferred(self.gone)
-        ended = await process.ended
+        try:
+            ended = await process.ended
+        finally:
+            self._pid = None
+            if note.active():
+                note.cancel()
         return Result(
             self._cause or (CommandState.DONE if ended.exit_code == 0 else CommandState.FAILED),
             ended.stdout,

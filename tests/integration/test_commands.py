@@ -17,6 +17,7 @@ from twisted.trial.unittest import TestCase
 
 from himbeerecouch import documents
 from himbeerecouch.commands.journal import Journal
+from himbeerecouch.commands.record import Birth
 from himbeerecouch.commands.runner import Commands
 from himbeerecouch.couch.client import Couch, Login, connect
 from himbeerecouch.errors import Conflict, NotFound
@@ -223,6 +224,31 @@ class CommandsTests(TestCase):
             self.assertEqual((await self.pi.answer(f"c{number}"))["execution"]["state"], "done")
         await other.commands.stopService()
         self.assertEqual(read(log).split(), [str(number) for number in range(20)])
+
+    async def test_noted_as_started(self) -> None:
+        """The process is noted down once it has run for a moment, and at once where it is to be ended."""
+        noted: list[Birth | None] = []
+        note = self.pi.journal.started
+
+        def started(claim: str, birth: Birth | None) -> None:
+            noted.append(birth)
+            note(claim, birth)
+
+        self.patch(self.pi.journal, "started", started)
+        for id in ("long", "cancelled"):
+            noted.clear()
+            one = await self.pi.save(id, ["sleep", "60"])
+            self.pi.commands.submit(one)
+            await until(lambda: any(task._process for task in self.pi.commands._tasks))
+            if id == "long":
+                await until(lambda: bool(noted))
+            document = await self.pi.couch.get(DATABASE, id)
+            await self.pi.couch.put(DATABASE, {**document, "cancel": True})
+            self.pi.commands.submit(row(await self.pi.couch.get(DATABASE, id)))
+            self.assertEqual((await self.pi.answer(id))["execution"]["state"], "cancelled")
+            (birth,) = noted
+            assert birth is not None
+            self.assertGreater(birth.pid, 1)
 
     async def test_overhead(self) -> None:
         """The way through the database costs little beside the process."""
