@@ -84,6 +84,8 @@ class TableTests(SynchronousTestCase):
                 thrown = self.engines[place].judge({"_id": "x"}, None, context(who))
                 self.assertIn("himbeerecouch_operator", thrown["forbidden"])
                 self.assertIn(str(who.name), thrown["forbidden"])
+            may = {Place.PROGRAMS: "ret and execution", Place.STATUS: "its own heartbeat and log"}
+            self.assertIn(may[place], thrown["forbidden"])
 
     def test_rights_of_any_shape(self) -> None:
         """Rights that are empty, or lack a part, make nobody an admin, and a role listed there makes one."""
