@@ -120,3 +120,7 @@ class _Noted(Protocol):
         body = json.dumps(INFO).encode()
         if data.endswith(b"\r\n\r\n"):
             self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        elif not data.startswith((b"GET ", b"PUT ")):
+            # As any server does that is spoken to in TLS and speaks none.
+            self.transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            self.transport.loseConnection()
