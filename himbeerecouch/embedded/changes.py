@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -132,14 +132,24 @@ class Writer:
             found = (self._database.get(name) for name in ids)
             inside = (stored for stored in found if stored is not None and self._last < stored.seq <= until)
             return [Row(stored) for stored in sorted(inside, key=lambda stored: stored.seq)]
+        recent = self._room.feed.recent.find(self._query.filter.anchors, self._last, until)
+        if recent is not None:
+            return [Row(stored) for stored in taken(self._still(recent))]
         with_body = self._query.include_docs or self._query.filter.matches is not None
         return [Row(stored) for stored in taken(self._database.after_seq(self._last, until, with_body))]
+
+    def _still(self, changes: Sequence[tuple[int, str]]) -> Iterator[Stored]:
+        """Read those of the changes that are the last ones of their documents."""
+        for seq, identity in changes:
+            stored = self._database.get(identity)
+            if stored is not None and stored.seq == seq:
+                yield stored
 
     def _matches(self, stored: Stored) -> bool:
         matches, ids = self._query.filter.matches, self._query.filter.ids
         if matches is None or ids is not None:
             return True
-        return matches(jsontext.read(stored.text()))
+        return matches(stored.document())
 
     async def _send(self, row: Row) -> None:
         revs: list[str] = []

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from himbeerecouch.embedded import jsontext
 from himbeerecouch.embedded.anchors import Anchor, Moorings, anchors_of
 from himbeerecouch.embedded.ledger import Change, Stored
+from himbeerecouch.embedded.recent import Recent
 from himbeerecouch.embedded.refused import Refused, bad_request
 from himbeerecouch.embedded.selector import compile_selector
 from himbeerecouch.embedded.storage import Database
@@ -85,6 +86,7 @@ class Feed:
     def __init__(self, database: Database) -> None:
         self._parked: Moorings[Poll] = Moorings()
         self._polls: dict[Poll, None] = {}
+        self.recent = Recent(database.seq)
         database.changed.append(self._commit)
         database.closed.append(self.release)
 
@@ -110,6 +112,7 @@ class Feed:
 
     def _commit(self, changes: Sequence[Change]) -> None:
         """Wake the polls that the changes matter to.  Called by the database after each commit."""
+        self.recent.add(changes)
         hits: dict[Poll, list[Row]] = {}
         for change in changes:
             document = dict(change.document)

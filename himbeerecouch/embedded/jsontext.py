@@ -16,11 +16,16 @@ def _refuse_constant(_name: str) -> NoReturn:
     raise ValueError(_name)
 
 
+# json.loads and json.dumps would make one of these for each call, which takes as long as a small document does.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
 def read(data: bytes | str) -> Any:
     """Parse UTF-8 JSON, or raise ``Refused`` with status 400."""
     try:
         text = data if isinstance(data, str) else data.decode("utf-8")
-        return json.loads(text, parse_constant=_refuse_constant)
+        return _DECODER.decode(text)
     except (ValueError, RecursionError):
         raise bad_request(NOT_JSON) from None
 
@@ -28,7 +33,7 @@ def read(data: bytes | str) -> Any:
 def write(value: object) -> str:
     """Render compact JSON that can be encoded as UTF-8; ``Refused`` where there is no JSON for the value."""
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = _ENCODER.encode(value)
     except (ValueError, RecursionError):
         raise bad_request(NOT_JSON) from None
     try:

@@ -54,6 +54,11 @@ class Stored:
         """The document as JSON text."""
         return document_text(self.id, self.leaf)
 
+    def document(self) -> dict[str, Any]:
+        """The document, parsed."""
+        known = {"_id": self.id, "_rev": self.leaf.rev, **({"_deleted": True} if self.leaf.deleted else {})}
+        return {**known, **jsontext.read(self.leaf.body)}
+
 
 @frozen
 class Change:

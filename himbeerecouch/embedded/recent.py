@@ -1,0 +1,94 @@
+"""The last changes of a database, found by their anchors.
+
+Whoever follows the feed and has nearly caught up asks for what matters to him among the changes of the others.  With a
+thousand Pis that write at the same time, reading all of those for each of them would be a million.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from himbeerecouch.embedded.anchors import PRESENT, Anchor, facts_of
+from himbeerecouch.embedded.ledger import Change
+
+MOST_CHANGES = 10_000
+MOST_FIELDS = 16
+"""Fields whose values are kept in mind; the daemons ask for three."""
+MOST_FACTS = 50
+LONG_CHARACTERS = 300
+"""A change with more facts, or with longer ones, is taken to matter to everybody."""
+
+
+class Recent:
+    """The last changes, each with the facts about it that somebody has asked for."""
+
+    def __init__(self, seq: int) -> None:
+        """``seq`` is the number of the last change before this begins."""
+        self._from = seq
+        self._seq = seq
+        self._known_from: dict[str, int] = {}
+        """By field: the facts about it are known of all changes behind this one."""
+        self._history: deque[tuple[int, str, Sequence[Anchor]]] = deque()
+        self._ids: dict[int, str] = {}
+        self._by_anchor: dict[Anchor, list[int]] = {}
+        self._for_all: list[int] = []
+
+    def add(self, changes: Iterable[Change]) -> None:
+        """Take in what a commit has changed, in order."""
+        for change in changes:
+            seq, id = change.stored.seq, change.stored.id
+            facts = list(islice(facts_of(dict(change.document), self._known_from), MOST_FACTS + 1))
+            if len(facts) > MOST_FACTS or any(_is_long(value) for _, value in facts):
+                facts = []
+                self._for_all.append(seq)
+            for fact in facts:
+                self._by_anchor.setdefault(fact, []).append(seq)
+            self._history.append((seq, id, facts))
+            self._ids[seq] = id
+            self._seq = seq
+            if len(self._history) > MOST_CHANGES:
+                self._forget()
+
+    def _forget(self) -> None:
+        """Let the oldest change go."""
+        seq, _, facts = self._history.popleft()
+        self._from = seq
+        del self._ids[seq]
+        if self._for_all and self._for_all[0] == seq:
+            del self._for_all[0]
+        for fact in facts:
+            seqs = self._by_anchor[fact]
+            del seqs[0]
+            if not seqs:
+                del self._by_anchor[fact]
+
+    def find(self, anchors: frozenset[Anchor] | None, since: int, until: int) -> list[tuple[int, str]] | None:
+        """Give number and id of every change behind ``since`` that may match, in order; ``until`` is the last of all.
+
+        None where that is not known, and the whole history has to be read.  A document that has changed again since is
+        there as often.
+        """
+        if anchors is None or until != self._seq or since < self._from:
+            return None
+        fields = {field for field, _ in anchors}
+        for field in fields - self._known_from.keys():
+            if len(self._known_from) < MOST_FIELDS:
+                self._known_from[field] = self._seq
+        if any(self._known_from.get(field, until) > since for field in fields):
+            return None
+        found = set(_behind(self._for_all, since))
+        for anchor in anchors:
+            found.update(_behind(self._by_anchor.get(anchor, ()), since))
+        return [(seq, self._ids[seq]) for seq in sorted(found)]
+
+
+def _is_long(value: object) -> bool:
+    """Whether the key of a value is a long text."""
+    return value != PRESENT and isinstance(value, tuple) and len(str(value[-1])) > LONG_CHARACTERS
+
+
+def _behind(seqs: Sequence[int], since: int) -> Sequence[int]:
+    return seqs[bisect_right(seqs, since) :]
