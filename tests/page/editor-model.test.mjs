@@ -12,12 +12,14 @@ const {
   newModule,
   otherDifferences,
   programNameError,
+  sameWork,
   read,
   same,
   write,
 } = await import(`${source}document.js`);
 const { lastPlace, linkedPlace, pieces, placeLink } = await import(`${source}traceback.js`);
 const { isSeenRunning, outcome } = await import(`${source}outcome.js`);
+const { revisionsIn } = await import('../../himbeerecouch/web/page/src/history/revisions.js');
 const { Drafts } = await import(`${source}drafts.js`);
 
 const names = (work) => work.modules.map(({ group, name }) => `${group}:${name}`);
@@ -80,6 +82,25 @@ test('documents are the same in whatever order their fields come, and whatever t
   assert.ok(!same({ _id: 'a', x: [1, 2] }, { _id: 'a', x: [2, 1] }));
 });
 
+test('two readings are the same where names, sources and options are, in whatever order the modules come', () => {
+  const document = { _id: 'a', code: 'm', modules: { b: 'b' } };
+  const one = read(document);
+  const other = read(document);
+  other.modules.reverse();
+  assert.ok(sameWork(one, other));
+  assert.ok(!sameWork(one, { ...other, name: 'b' }));
+  assert.ok(!sameWork(one, { ...other, options: { ...other.options, stopped: true } }));
+  assert.ok(!sameWork(one, { ...other, modules: other.modules.slice(1) }));
+  assert.ok(!sameWork(one, { ...other, modules: other.modules.map((module) => ({ ...module, group: 'global' })) }));
+  assert.ok(!sameWork(one, { ...other, modules: other.modules.map((module) => ({ ...module, source: 'c' })) }));
+});
+
+test('the revisions of a program are found in the ids of its history, the newest first, and no other program’s', () => {
+  const ids = ['a:1-aa', 'a:10-ab', 'a:9-ac', 'a:b:3-ad', 'a:x'].map((end) => `deployment:${end}`);
+  assert.deepEqual(revisionsIn(ids, 'a'), ['10-ab', '9-ac', '1-aa']);
+  assert.deepEqual(revisionsIn(ids, 'a:b'), ['3-ad']);
+});
+
 test("names of modules follow Python's rules", () => {
   const there = [newModule('own', 'helper')];
   for (const good of ['a', '_a1', 'a.b.c', 'größe', 'match']) assert.equal(moduleNameError(good, 'own', there), null, good);
@@ -140,7 +161,8 @@ test('a link to a place leads back to it, into another document where the module
   const link = placeLink(12, '12:clock', own);
   assert.equal(link, '#/pi/12/edit/12%3Aclock?module=main&line=7&rev=3-ab');
   assert.deepEqual(linkedPlace(new URLSearchParams(link.split('?')[1])), { group: 'own', module: 'main', line: 7, rev: '3-ab' });
-  assert.match(placeLink(12, '12:clock', global), /edit\/lib%2Fx\?global=units.si&line=4/);
+  assert.match(placeLink(12, '12:clock', global), /edit\/lib%2Fx\?module=units.si&line=4&rev=1-c&global=1/);
+  assert.equal(linkedPlace(new URLSearchParams('module=a&global=1')).group, 'global');
   assert.equal(linkedPlace(new URLSearchParams('')), null);
   const long = `File "${'a'.repeat(80)}~0123456789ab@1-a/m.py", line 1`;
   assert.equal(lastPlace(long).documentId, null);

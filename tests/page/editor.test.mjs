@@ -53,7 +53,7 @@ async function editing(t, name, fields = {}, options = {}) {
   const id = `${world.mac_id}:${name}`;
   await world.do('save', { document: { _id: id, type: Number(world.mac_id), name, code: LOOP, ...fields } });
   const page = await edit(t, id, options);
-  await page.getByRole('heading', { name, level: 1 }).waitFor();
+  await code(page).waitFor();
   return { page, id };
 }
 
@@ -105,9 +105,10 @@ test('a crash is shown with its traceback, and a place in it leads to the module
     .and(page.getByRole('tab', { selected: true }))
     .waitFor();
   assert.match(await page.locator('.cm-line.cm-place').innerText(), /return value \+ None/);
+  await inAllLooks(page, 'editor-place');
   await page.keyboard.insertText('# ');
   await tab(page, /helper.*not saved/).waitFor();
-  await inAllLooks(page, 'editor-place');
+  assert.equal(await page.locator('.cm-line.cm-place').count(), 0);
   assert.equal((await world.do('get', { id })).modules.helper, helper);
 });
 
@@ -224,7 +225,7 @@ test('a conflict shows both versions, theirs can be taken over in part, and neit
     .getByRole('radio')
     .first()
     .check();
-  await press(page, 'Save what is on the right');
+  await press(page, 'Save mine as it is now');
   const document = await told(page, id, 'Saved. Running', theirs);
   assert.equal(document.code, '# mine\n# two\n# three\n# four\n# theirs\n' + LOOP);
   assert.equal(document.restart, 'always');

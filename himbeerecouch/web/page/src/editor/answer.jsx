@@ -8,6 +8,7 @@ import { pieces, placeLink } from './traceback.js';
 /** Of each stage: [tone, what is said of it]. */
 const STAGES = {
   unknown: ['unknown', 'no connection: what the Pi does with it is unknown'],
+  asking: ['busy', 'asking what the Pi does with it'],
   waiting: ['busy', 'waiting for the Pi'],
   slow: ['busy', 'the Pi has not said anything about it yet'],
   starting: ['busy', 'starting'],
@@ -41,7 +42,7 @@ export function Answer({ macId, rev, outcome, saving, justSaved, pi }) {
 }
 
 function Words({ macId, rev, outcome, justSaved, pi }) {
-  const [tone, words] = STAGES[outcome?.stage ?? 'unknown'];
+  const [tone, words] = STAGES[outcome?.stage ?? 'asking'];
   return (
     <>
       <State tone={tone}>

@@ -16,14 +16,15 @@ export class Checking {
 
   constructor(work) {
     this.work = work;
-    this.checked = null;
+    /** The modules that `found` is about. */
+    this.checked = [];
   }
 
   /** Checks whatever changes. Returns what ends that. */
   start() {
     return effect(() => {
       const { value: work } = this.work;
-      if (!work || this.checked === sourcesOf(work)) return undefined;
+      if (!work || sameSources(work.modules, this.checked)) return undefined;
       this.state.value = 'waiting';
       const timer = setTimeout(() => this.run().catch(() => {}), AFTER_MS);
       return () => clearTimeout(timer);
@@ -32,20 +33,17 @@ export class Checking {
 
   /** Checks now what is not checked yet, and returns all errors, those without a line at all included. */
   async run() {
-    const work = this.work.value;
-    const sources = sourcesOf(work);
-    if (this.checked !== sources) {
+    const { modules: now } = this.work.value;
+    if (!sameSources(now, this.checked)) {
       this.asking?.abort();
       this.asking = new AbortController();
       const { signal: ended } = this.asking;
       try {
-        const modules = Object.fromEntries(work.modules.map(({ id, name, source }) => [`${name}${SEPARATOR}${id}`, source]));
+        const modules = Object.fromEntries(now.map(({ id, name, source }) => [`${name}${SEPARATOR}${id}`, source]));
         const errors = await check(modules, { signal: ended });
-        if (ended.aborted || sourcesOf(this.work.value) !== sources) return this.errors();
-        this.found.value = Map.groupBy
-          ? Map.groupBy(errors, idOf)
-          : errors.reduce((map, error) => map.set(idOf(error), [...(map.get(idOf(error)) ?? []), error]), new Map());
-        this.checked = sources;
+        if (ended.aborted || !sameSources(now, this.work.value.modules)) return this.errors();
+        this.found.value = byModule(errors);
+        this.checked = now;
         this.state.value = 'checked';
       } catch (error) {
         if (ended.aborted) return this.errors();
@@ -64,10 +62,19 @@ export class Checking {
   }
 }
 
+function byModule(errors) {
+  const found = new Map();
+  for (const error of errors) found.set(idOf(error), [...(found.get(idOf(error)) ?? []), error]);
+  return found;
+}
+
 function idOf({ module }) {
   return Number(module.slice(module.lastIndexOf(SEPARATOR) + 1));
 }
 
-function sourcesOf(work) {
-  return JSON.stringify(work.modules.map(({ id, source }) => [id, source]));
+function sameSources(some, others) {
+  return (
+    some.length === others.length &&
+    some.every(({ id, source }, index) => id === others[index].id && source === others[index].source)
+  );
 }

@@ -98,6 +98,11 @@ const place = StateField.define({
   create: () => Decoration.none,
   update(marks, transaction) {
     let now = marks.map(transaction.changes);
+    if (transaction.docChanged) {
+      const before = transaction.startState.doc;
+      const touched = (from) => transaction.changes.touchesRange(from, before.lineAt(from).to);
+      for (const at = marks.iter(); at.value; at.next()) if (touched(at.from)) now = Decoration.none;
+    }
     for (const effect of transaction.effects) {
       if (!effect.is(mark)) continue;
       now =

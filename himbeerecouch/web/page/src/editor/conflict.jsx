@@ -29,14 +29,14 @@ export function Conflict({ session }) {
           <p>
             {theirs
               ? `Revision ${shortRev(theirs._rev)} is saved, and yours was begun from ${baseRev ? shortRev(baseRev) : 'nothing'}. ` +
-                'On the right is yours: change it as it is to be, and take over from the left what you want. ' +
+                'Change yours as it is to be, and take over from the other one what you want. ' +
                 'Neither is lost: what you replace is in the history, and what you set aside stays in this browser.'
               : 'Somebody removed it while you were editing. The history has what it was.'}
           </p>
         </div>
         <div class="notice-buttons">
           <Button kind="main" onClick={() => session.keepMine(merged())} why={whyReadOnly.value}>
-            {touched ? 'Save what is on the right' : theirs ? 'Keep mine' : 'Save mine again'}
+            {touched ? 'Save mine as it is now' : theirs ? 'Keep mine' : 'Save mine again'}
           </Button>
           <Button onClick={() => session.takeTheirs()}>{theirs ? 'Take theirs' : 'Leave it removed'}</Button>
           <Button onClick={() => session.postpone()}>Decide later</Button>

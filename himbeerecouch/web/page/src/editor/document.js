@@ -98,6 +98,18 @@ export function same(one, other) {
   return canonical({ ...one, _rev: null }) === canonical({ ...other, _rev: null });
 }
 
+/** Whether two readings say the same; cheap enough for every key that is pressed. */
+export function sameWork(one, other) {
+  const named = ({ group, name }) => `${group} ${name}`;
+  const there = new Map(other.modules.map((module) => [named(module), module.source]));
+  return (
+    one.name === other.name &&
+    Object.entries(one.options).every(([key, value]) => value === other.options[key]) &&
+    one.modules.length === other.modules.length &&
+    one.modules.every((module) => there.get(named(module)) === module.source)
+  );
+}
+
 /** Whether it has something to run; global modules alone run nothing. */
 export function runs(document) {
   return hasCode(document) || typeof document.modules?.main === 'string';

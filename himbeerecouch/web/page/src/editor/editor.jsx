@@ -11,7 +11,7 @@ import { Area } from './area.jsx';
 import { Conflict } from './conflict.jsx';
 import { CopyDialog } from './copy.jsx';
 import { ConfirmDialog, NameDialog } from './dialogs.jsx';
-import { moduleNameError, programNameError, read, shortRev } from './document.js';
+import { moduleNameError, programNameError, shortRev } from './document.js';
 import './editor.css';
 import { Options } from './options.jsx';
 import { Session } from './session.js';
@@ -102,6 +102,7 @@ function useShortcut(save) {
   latest.current = save;
   useEffect(() => {
     const onKeyDown = (event) => {
+      if (document.querySelector('dialog[open]')) return;
       if ((event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key.toLowerCase() === 's') {
         event.preventDefault();
         latest.current();
@@ -165,8 +166,17 @@ function Notices({ session }) {
   const { base, outcome, restored, newer, notice, problem, otherDrafts, notKept, changed } = session;
   const failed = outcome.value?.ok === false ? outcome.value : null;
   const conflict = session.conflict.value;
+  const other = otherPi(base.value, session.macId);
   return (
     <div class="notices">
+      {other && (
+        <p class="notice warn">
+          <span>
+            This program is for another Pi, <a href={to.edit(other, session.programId)}>{titleOf(other)}</a>:{' '}
+            {titleOf(session.macId)} does not run it.
+          </span>
+        </p>
+      )}
       {problem.value && (
         <p class="notice bad" role="alert">
           {problem.value}
@@ -228,12 +238,18 @@ function Notices({ session }) {
   );
 }
 
+/** The Pi that a document is for, where that is not this one; null also for a library, which is for all of them. */
+function otherPi({ type }, macId) {
+  const other = String(type);
+  return /^\d+$/.test(other) && other !== macId ? other : null;
+}
+
 function Code({ session, query, setDialog }) {
   const { modules } = session.work.value;
   const module = session.module.value;
   const found = session.checking.found.value;
   const mayWrite = canWrite.value;
-  const saved = useMemo(() => read(session.base.value).modules, [session.base.value]);
+  const saved = session.savedWork.value.modules;
   const [place, missing] = usePlace(session, query);
   const counts = ({ id }) => {
     const all = found.get(id) ?? [];

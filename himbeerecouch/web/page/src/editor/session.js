@@ -6,7 +6,7 @@ import { Conflict, generation } from '../couch.js';
 import { judge } from '../judge.js';
 import * as state from '../state.js';
 import { Checking } from './check.js';
-import { newDocument, newModule, read, runs, same, write } from './document.js';
+import { newDocument, newModule, read, runs, same, sameWork, write } from './document.js';
 import { Drafts } from './drafts.js';
 import { isSeenRunning, outcome } from './outcome.js';
 
@@ -50,7 +50,8 @@ export class Session {
     this.checking = new Checking(this.work);
     this.exists = computed(() => Boolean(this.base.value?._rev));
     this.document = computed(() => this.work.value && write(this.work.value, this.base.value));
-    this.changed = computed(() => Boolean(this.work.value) && !same(this.document.value, this.base.value));
+    this.savedWork = computed(() => this.base.value && read(this.base.value));
+    this.changed = computed(() => Boolean(this.work.value) && !sameWork(this.work.value, this.savedWork.value));
     this.module = computed(() => this.work.value?.modules.find(({ id }) => id === this.active.value));
     this.heartbeat = computed(() => state.heartbeats.value.get(macId));
     this.pi = computed(() => judge(this.heartbeat.value, state.now.value, state.connection.value.state === 'live'));
@@ -372,7 +373,9 @@ export class Session {
     const { value: saved } = this.saved;
     const { value: nowMs } = state.now;
     if (!saved?.rev || nowMs === null) return null;
-    if (this.pi.value.state === 'unknown') return { stage: 'unknown', done: false, ok: null };
+    if (this.pi.value.state === 'unknown') {
+      return { stage: state.connection.value.state === 'connecting' ? 'asking' : 'unknown', done: false, ok: null };
+    }
     const what = { id: this.programId, rev: saved.rev, runs: runs(this.base.value), savedAt: saved.at ?? 0 };
     const offline = this.pi.value.state !== 'online';
     return outcome(what, this.heartbeat.value, { now: nowMs / 1000, offline, seen: this.#seen.value });
@@ -384,7 +387,7 @@ function seconds() {
 }
 
 function wordsOf(error) {
-  if (error.status === 403) return `Not saved: the database does not let ${state.session.value.name} write (${error.reason}).`;
+  if (error.status === 403) return `Not saved: the database does not let you write it (${error.reason}).`;
   if (error.status === 401) return 'Not saved: you are not logged in any more. Your work stays in this browser.';
   if (error.status === 413) return 'Not saved: it is too large for the server.';
   if (error.status === 0) return `It is not known whether it was saved: ${error.reason} Save again, that does no harm.`;

@@ -42,15 +42,15 @@ export function placeLink(macId, programId, place) {
   // A program's own modules are always those of its own document.
   const id = place.group === 'own' ? programId : place.documentId;
   if (id === null) return null;
-  const query = new URLSearchParams({ [place.group === 'own' ? 'module' : 'global']: place.module, line: place.line });
-  if (place.rev) query.set('rev', place.rev);
+  const query = new URLSearchParams({ module: place.module, line: place.line, rev: place.rev });
+  if (place.group === 'global') query.set('global', 1);
   return `#/pi/${macId}/edit/${encodeURIComponent(id)}?${query}`;
 }
 
 /** The place that such a link names, from the query of the route; null where it names none. */
 export function linkedPlace(query) {
   const group = query.has('global') ? 'global' : 'own';
-  const module = query.get(group === 'global' ? 'global' : 'module');
+  const module = query.get('module');
   if (!module) return null;
   return { group, module, line: Math.max(1, Number.parseInt(query.get('line') ?? '1', 10) || 1), rev: query.get('rev') };
 }

@@ -1,34 +1,38 @@
 /** Every version of a program that was deployed, what it differs in from the one that is saved, and the way back to it. */
 
 import { useEffect, useState } from 'preact/hooks';
+import * as couch from '../couch.js';
 import { differences, otherDifferences, shortRev } from '../editor/document.js';
 import { ConfirmDialog } from '../editor/dialogs.jsx';
-import { canWrite, history, now, titleOf, whyReadOnly } from '../state.js';
+import { canWrite, config, now, titleOf, whyReadOnly } from '../state.js';
 import { clockTime } from '../time.js';
 import { Button } from '../ui/marks.jsx';
 import { Differences } from './differences.jsx';
+import { prefixOf, revisionsIn } from './revisions.js';
+
+/** So many are read at once: each has all of the code. */
+const PAGE = 30;
 
 export function History({ session, onClose }) {
-  const [entries, setEntries] = useState(null);
+  const [{ entries, older }, setFound] = useState({ entries: null, older: [] });
   const [error, setError] = useState(null);
   const [chosen, setChosen] = useState(null);
   const rev = session.base.value._rev;
-  const load = () =>
-    history(session.programId).then(
-      (found) => {
-        setEntries(found);
-        setError(null);
-        setChosen(
-          (before) =>
-            found.find(({ _id }) => _id === before?._id) ??
-            found.find((one) => one.rev !== rev && one.document) ??
-            found[0] ??
-            null,
-        );
-      },
-      (problem) => setError(problem),
-    );
-  useEffect(() => void load(), [rev]);
+  const load = async (revisions, before) => {
+    try {
+      const wanted = revisions ?? revisionsIn(await idsBelow(prefixOf(session.programId)), session.programId);
+      const found = await read(session.programId, wanted.slice(0, PAGE));
+      const all = [...before, ...found];
+      setFound({ entries: all, older: wanted.slice(PAGE) });
+      setError(null);
+      setChosen(
+        (one) => all.find(({ _id }) => _id === one?._id) ?? all.find((one) => one.rev !== rev && one.document) ?? all[0] ?? null,
+      );
+    } catch (problem) {
+      setError(problem);
+    }
+  };
+  useEffect(() => void load(null, []), [rev]);
   return (
     <section class="history" aria-labelledby="history-title">
       <div class="history-head">
@@ -38,7 +42,7 @@ export function History({ session, onClose }) {
       {error && (
         <div class="notice bad" role="alert">
           <p>The history could not be read: {error.message}</p>
-          <Button onClick={load}>Try again</Button>
+          <Button onClick={() => load(null, [])}>Try again</Button>
         </div>
       )}
       {entries?.length === 0 && (
@@ -54,6 +58,13 @@ export function History({ session, onClose }) {
                 <Entry entry={entry} rev={rev} chosen={entry === chosen} onChoose={() => setChosen(entry)} />
               </li>
             ))}
+            {older.length > 0 && (
+              <li>
+                <Button kind="plain" onClick={() => load(older, entries)}>
+                  {older.length} older
+                </Button>
+              </li>
+            )}
           </ol>
           {chosen && <Version key={chosen._id} session={session} entry={chosen} onDone={onClose} />}
         </div>
@@ -62,12 +73,31 @@ export function History({ session, onClose }) {
   );
 }
 
+async function idsBelow(prefix) {
+  const { database } = config.value;
+  const answer = await couch.ask('GET', couch.pathOf(database, '_all_docs'), {
+    query: { startkey: JSON.stringify(prefix), endkey: JSON.stringify(`${prefix}\ufff0`) },
+  });
+  return answer.rows.map(({ id }) => id);
+}
+
+async function read(programId, revisions) {
+  const found = await couch.documents(
+    config.value.database,
+    revisions.map((rev) => prefixOf(programId) + rev),
+  );
+  return found.filter(({ program }) => program === programId);
+}
+
 function Entry({ entry, rev, chosen, onChoose }) {
   return (
     <button type="button" class="history-entry" aria-current={chosen ? 'true' : undefined} onClick={onChoose}>
-      <span class="history-when">{clockTime(Date.parse(entry.at), now.value)}</span>
+      <span class="history-when">
+        {!entry.by && 'before '}
+        {clockTime(Date.parse(entry.at), now.value)}
+      </span>
       <span class="quiet">
-        <span class="mono">{shortRev(entry.rev)}</span> · {entry.by ?? 'by somebody, seen later'}
+        <span class="mono">{shortRev(entry.rev)}</span> · {entry.by ?? 'not known by whom'}
       </span>
       {entry.removed && <span class="tag">removed</span>}
       {entry.rev === rev && <span class="tag">saved now</span>}
