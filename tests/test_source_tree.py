@@ -41,6 +41,18 @@ class ReadProgramTests(SynchronousTestCase):
             },
         )
 
+    def test_hidden(self) -> None:
+        """What editors and tools keep in hidden files and folders is no module."""
+        folder = self.tree(**{"main": "m", ".venv__slash__lib__slash__six": "x", ".hidden": "x"})
+        (folder / ".#main.py").symlink_to("nobody@nowhere.1234")
+        self.assertEqual(read_program(folder, 5), {"type": 5, "name": "tree", "code": "m"})
+
+    def test_byte_order_mark(self) -> None:
+        """The mark that some editors begin a file with is none of the source; line ends are those of Python."""
+        folder = self.tree(blink="")
+        (folder / "blink.py").write_bytes(b"\xef\xbb\xbfx = 1\r\n")
+        self.assertEqual(read_program(folder / "blink.py", 5)["code"], "x = 1\n")
+
     def test_global_modules_alone(self) -> None:
         """A folder without ``main.py`` makes a document that runs nothing."""
         self.assertEqual(

@@ -116,12 +116,11 @@ class Saves:
         from twisted.internet import inotify
         from twisted.python.filepath import FilePath
 
-        mask = inotify.IN_CHANGED | inotify.IN_CLOSE_WRITE
         self._notifier = inotify.INotify(self._reactor)
         self._notifier.startReading()
         self._notifier.watch(
             FilePath(str(self._folder)),
-            mask=mask,
+            mask=inotify.IN_WATCH_MASK,
             autoAdd=recursive,
             recursive=recursive,
             callbacks=[lambda *_: self._notice()],
