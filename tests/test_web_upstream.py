@@ -16,6 +16,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 from himbeerecouch.web import upstream
 from himbeerecouch.web.http import Exchange
 from himbeerecouch.web.upstream import Upstream
+from tests import logged
 from tests.test_web_http import Connection, HttpCase
 
 
@@ -140,10 +141,24 @@ class RelayTests(HttpCase):
         self.assertIn(b"gateway_timeout", answer)
         self.assertEqual(self.agent.cancelled, 1)
 
+    def test_told_once(self) -> None:
+        """That CouchDB does not answer stands in the log once, and again after it did."""
+        with logged.warnings("himbeerecouch.web.upstream") as warnings:
+            for outcome in (ConnectionLost(), ConnectionLost(), Response(304), ConnectionLost()):
+                if isinstance(outcome, Response):
+                    self.get(outcome)
+                    outcome.protocol.connectionLost(Failure(ResponseDone()))
+                else:
+                    self.get()
+                    self.agent.answers[-1].errback(ResponseFailed([Failure(outcome)]))
+        self.assertEqual(len(warnings), 2)
+
     def test_browser_goes_before(self) -> None:
-        """A browser that goes before there is an answer takes its request along."""
+        """A browser that goes before there is an answer takes its request along, which is nothing to be logged."""
         self.get()
-        self.connection.leave()
+        with logged.warnings("himbeerecouch.web.upstream") as warnings:
+            self.connection.leave()
+        self.assertEqual(warnings, [])
         self.assertEqual(self.agent.cancelled, 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

@@ -117,7 +117,7 @@ class Api:
     @asynccontextmanager
     async def _user(self, exchange: Exchange) -> AsyncIterator[tuple[Desk, Who]]:
         """Give CouchDB as who is logged in, who it is, and its errors as Refused.  Raises Refused where nobody is."""
-        session = rules.session_of(exchange.getHeader("cookie"))
+        session = rules.session_of(exchange.header("cookie"))
         if session is None:
             raise _nobody()
         desk = self._upstream.desk(session)

@@ -58,10 +58,10 @@ class Files:
         body = file.body
         if file.compressed is not None:
             headers["Vary"] = "Accept-Encoding"
-            if _takes_gzip(exchange.getHeader("accept-encoding")):
+            if _takes_gzip(exchange.header("accept-encoding")):
                 headers["Content-Encoding"] = "gzip"
                 body = file.compressed
-        if file.etag in (exchange.getHeader("if-none-match") or ""):
+        if file.etag in (exchange.header("if-none-match") or ""):
             exchange.send(304, b"", headers)
         else:
             exchange.send(200, body, {**headers, "Content-Type": file.content_type})

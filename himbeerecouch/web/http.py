@@ -44,7 +44,12 @@ class Exchange(Request):
     @property
     def secure(self) -> bool:
         """Whether the browser talks TLS: to us, or to a proxy before us that says so."""
-        return bool(self.isSecure()) or self.getHeader("x-forwarded-proto") == "https"
+        return bool(self.isSecure()) or self.header("x-forwarded-proto") == "https"
+
+    def header(self, name: str) -> str | None:
+        """Give a header of the request, the last one of that name; a browser may send any bytes in it."""
+        values = self.requestHeaders.getRawHeaders(name.encode("ascii"))
+        return None if not values else values[-1].decode("latin-1")
 
     def handleContentChunk(self, data: bytes) -> None:
         """Take a part of the body, and forget what is over the limit.  Called by Twisted."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -12,7 +11,6 @@ COOKIE = "AuthSession"
 READING = frozenset({"GET", "HEAD"})
 _OF_A_DATABASE = {
     "_all_docs": READING | {"POST"},
-    "_bulk_docs": frozenset({"POST"}),
     "_changes": READING | {"POST"},
     "_find": frozenset({"POST"}),
     "_security": READING,
@@ -40,6 +38,11 @@ def segments(path: bytes) -> tuple[str, ...]:
     return parts
 
 
+def is_query(query: bytes) -> bool:
+    """Say whether it can stand in a URL as it is."""
+    return all(0x20 < byte < 0x7F for byte in query)
+
+
 def methods(path: Sequence[str], databases: Collection[str]) -> frozenset[str]:
     """Give the methods that are passed on to CouchDB at a path; none where nothing is.
 
@@ -49,8 +52,6 @@ def methods(path: Sequence[str], databases: Collection[str]) -> frozenset[str]:
     match tuple(path):
         case ("_session",):
             return READING | {"POST", "DELETE"}
-        case ("_users", name) if name.startswith("org.couchdb.user:"):
-            return READING
         case (database,) if database in databases:
             return READING
         case (database, name) if database in databases and name in _OF_A_DATABASE:
@@ -58,21 +59,6 @@ def methods(path: Sequence[str], databases: Collection[str]) -> frozenset[str]:
         case (database, name) if database in databases and name and not name.startswith("_"):
             return READING | {"PUT", "DELETE"}
     return frozenset()
-
-
-def ordinary(bulk: bytes) -> bool:
-    """Say whether the body of a ``_bulk_docs`` names ordinary documents only: no design documents, no local ones."""
-    special = False
-
-    def look(pairs: list[tuple[str, object]]) -> None:
-        nonlocal special
-        special |= any(name == "_id" and str(value).startswith("_") for name, value in pairs)
-
-    try:
-        json.loads(bulk.decode("utf-8"), object_pairs_hook=look)
-    except (ValueError, RecursionError):
-        return False
-    return not special
 
 
 def same_origin(site: str | None, origin: str | None, host: str | None) -> bool:

@@ -54,7 +54,8 @@ class Site:
         room, *rest = path = rules.segments(raw)
         if room == "couch":
             self._allow(exchange, method, rules.methods(rest, self._databases))
-            self._look_at(exchange, rest)
+            if not rules.is_query(query):
+                raise Refused(400, "bad_request", "the query has bytes that have to be escaped")
             await self._upstream.relay(exchange, tuple(rest), query)
         elif room == "api" and len(rest) == 1 and rest[0] in self._calls:
             self._allow(exchange, method, frozenset({"POST"}))
@@ -95,16 +96,8 @@ class Site:
             raise Refused(405, "method_not_allowed", f"only {', '.join(sorted(methods))}")
         if method in rules.READING:
             return
-        if not rules.same_origin(*(exchange.getHeader(name) for name in ("sec-fetch-site", "origin", "host"))):
+        if not rules.same_origin(*(exchange.header(name) for name in ("sec-fetch-site", "origin", "host"))):
             raise Refused(403, "forbidden", "the request does not come from the page itself")
-        kind = (exchange.getHeader("content-type") or "").partition(";")[0].strip().lower()
+        kind = (exchange.header("content-type") or "").partition(";")[0].strip().lower()
         if exchange.received_bytes and kind != "application/json":
             raise Refused(415, "bad_content_type", "Content-Type must be application/json")
-
-    def _look_at(self, exchange: Exchange, path: list[str]) -> None:
-        """Look into what may hold several documents.  Raises Refused."""
-        if path[-1] == "_bulk_docs" and exchange.content is not None:
-            bulk = exchange.content.read()
-            exchange.content.seek(0)
-            if not rules.ordinary(bulk):
-                raise Refused(403, "forbidden", "only ordinary documents can be written through the page")

@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.internet.protocol import Protocol
 from twisted.internet.protocol import connectionDone as connection_done
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import FileBodyProducer, ResponseDone
 from twisted.web.http import PotentialDataLoss
@@ -35,6 +36,8 @@ _ASKED = ("accept", "content-type", "if-match", "if-none-match")
 _ANSWERED = ("content-type", "content-encoding", "date", "etag", "retry-after")
 """What is passed back.  No ``WWW-Authenticate``: the browser would ask for a password by itself."""
 
+log = Logger()
+
 
 class Upstream:
     """The one CouchDB server, as the browser's user."""
@@ -54,6 +57,7 @@ class Upstream:
         self._url = url
         self._database = database
         self._ca_file = ca_file
+        self._trouble: str | None = None
 
     @property
     def url(self) -> str:
@@ -69,9 +73,7 @@ class Upstream:
     async def relay(self, exchange: Exchange, path: tuple[str, ...], query: bytes) -> None:
         """Pass one request on, and its answer back.  Raises Refused where there is none; cancelling it ends both."""
         url = self._address().url(*path).encode("ascii") + (b"?" + query if query else b"")
-        headers = _asked(exchange)
-        body: IBodyProducer | None = FileBodyProducer(exchange.content) if exchange.received_bytes else None
-        response = await self._response(exchange.method, url, headers, body)
+        response = await self._response(exchange, url)
         if 300 <= response.code < 400 and response.code != 304:
             _abort(response)
             reason = "it redirects; put the server's own URL into the server file"
@@ -92,20 +94,33 @@ class Upstream:
             self._clock, url=self.url, credentials=Cookie(session), database=self._database, ca_file=self._ca_file
         )
 
-    async def _response(self, method: bytes, url: bytes, headers: Headers, body: IBodyProducer | None) -> IResponse:
+    async def _response(self, exchange: Exchange, url: bytes) -> IResponse:
+        body: IBodyProducer | None = FileBodyProducer(exchange.content) if exchange.received_bytes else None
         late: IDelayedCall | None = None
         try:
-            request: Deferred[IResponse] = self._connections.agent.request(method, url, headers, body)
+            request: Deferred[IResponse] = self._connections.agent.request(exchange.method, url, _asked(exchange), body)
             late = self._clock.callLater(HEADERS_S, request.cancel)
-            return await request
-        except CancelledError:
-            raise
+            response = await request
         except Exception as e:
+            if exchange.is_lost:
+                raise CancelledError from e  # the agent says otherwise that it was cancelled
             timed_out = late is not None and not late.active()
-            raise bad_gateway(mapped("CouchDB", e, late=timed_out, within_s=HEADERS_S)) from e
+            error = mapped("CouchDB", e, late=timed_out, within_s=HEADERS_S)
+            self._tell(str(error))
+            raise bad_gateway(error) from e
         finally:
             if late is not None and late.active():
                 late.cancel()
+        self._tell(None)
+        return response
+
+    def _tell(self, trouble: str | None) -> None:
+        """Log that CouchDB does not answer, and why, and that it does again: once each."""
+        if trouble is not None and trouble != self._trouble:
+            log.warn("{trouble}", trouble=trouble)
+        elif trouble is None and self._trouble is not None:
+            log.info("CouchDB answers again")
+        self._trouble = trouble
 
 
 def bad_gateway(error: CouchError) -> Refused:
@@ -118,9 +133,9 @@ def bad_gateway(error: CouchError) -> Refused:
 def _asked(exchange: Exchange) -> Headers:
     headers = Headers()
     for name in _ASKED:
-        if (value := exchange.getHeader(name)) is not None:
-            headers.setRawHeaders(name, [value])
-    if (session := rules.session_of(exchange.getHeader("cookie"))) is not None:
+        if (value := exchange.header(name)) is not None:
+            headers.setRawHeaders(name.encode("ascii"), [value.encode("latin-1")])
+    if (session := rules.session_of(exchange.header("cookie"))) is not None:
         headers.setRawHeaders("cookie", [f"{rules.COOKIE}={session}"])
     headers.setRawHeaders("x-forwarded-for", [client_of(exchange)])
     return headers
@@ -132,7 +147,7 @@ def client_of(exchange: Exchange) -> str:
     A proxy before us on this very machine says it; nobody else's word is taken.
     """
     peer = str(getattr(exchange.client, "host", "") or "127.0.0.1")
-    said = (exchange.getHeader("x-forwarded-for") or "").rpartition(",")[2].strip()
+    said = (exchange.header("x-forwarded-for") or "").rpartition(",")[2].strip()
     local = peer.startswith("127.") or peer == "::1"
     return said if local and said and all(c in "0123456789abcdefABCDEF.:" for c in said) else peer
 
@@ -140,10 +155,10 @@ def client_of(exchange: Exchange) -> str:
 def _answered(exchange: Exchange, response: IResponse) -> dict[str, str]:
     found: dict[str, str] = {"Cache-Control": "no-store"}
     for name in _ANSWERED:
-        if values := response.headers.getRawHeaders(name):
-            found[name] = values[-1]
-    for value in response.headers.getRawHeaders("set-cookie") or []:
-        if (cookie := rules.set_session(value, secure=exchange.secure)) is not None:
+        if values := response.headers.getRawHeaders(name.encode("ascii")):
+            found[name] = values[-1].decode("latin-1")
+    for value in response.headers.getRawHeaders(b"set-cookie") or []:
+        if (cookie := rules.set_session(value.decode("latin-1"), secure=exchange.secure)) is not None:
             found["Set-Cookie"] = cookie
     if response.length is not UNKNOWN_LENGTH and exchange.method != b"HEAD":
         found["Content-Length"] = str(response.length)
