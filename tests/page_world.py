@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from himbeerecouch.couch import query
+from himbeerecouch.fleet import guard
+from himbeerecouch.fleet.guard import Place
 from tests.embedded_server import free_port
 from tests.integration.world import DATABASE, MAC_ID, PATH, TWISTD, Daemon, World, environment, until
 
@@ -50,9 +53,12 @@ class PageWorld:
         self._port = free_port()
         self._web: subprocess.Popen[bytes] | None = None
         self._daemon: Daemon | None = None
-        for path in (PATH, f"{PATH}_status"):
+        for path, place in ((PATH, Place.PROGRAMS), (f"{PATH}_status", Place.STATUS)):
             members = {"names": [str(MAC_ID)], "roles": ["himbeerecouch_pi", *OPERATOR["roles"], *READER["roles"]]}
             self.couch.ask("PUT", f"{path}/_security", {"admins": {"roles": ["_admin"]}, "members": members})
+            self.couch.ask("PUT", f"{path}/{guard.DESIGN_DOCUMENT}", guard.design_document(place))
+        for index in query.INDEXES.values():
+            self.couch.ask("POST", f"{PATH}/_index", index)
         for user in (OPERATOR, READER):
             self.couch.ask("PUT", f"/_users/org.couchdb.user:{user['name']}", {**user, "type": "user"})
         stack.callback(self.stop_web)
@@ -99,7 +105,8 @@ class PageWorld:
     def start_daemon(self) -> None:
         """Start the Pi, and return when it has told how it is."""
         self._daemon = self.world.start()
-        until(lambda: self.heartbeat()["state"] == "running", "a heartbeat of the daemon")
+        before = self.heartbeat().get("started")
+        until(lambda: self.heartbeat().get("started") != before, "a heartbeat of the daemon")
 
     def stop_daemon(self) -> None:
         """Stop the Pi's daemon on purpose."""
@@ -144,6 +151,12 @@ class PageWorld:
     def heartbeat(self, mac_id: int = MAC_ID) -> Any:
         """A Pi's heartbeat; empty where there is none."""
         return self.get(f"{mac_id}_heartbeat", status=True) or {"state": None, "programs": {}}
+
+    def age(self, age_s: float, mac_id: int = MAC_ID) -> None:
+        """Make a Pi's heartbeat one that was written so long ago."""
+        written = datetime.now(timezone.utc) - timedelta(seconds=age_s)
+        timestamp = written.isoformat().replace("+00:00", "Z")
+        self.save({**self.heartbeat(mac_id), "timestamp": timestamp}, status=True)
 
     def fleet(self, count: int, first: int = 100_000, age_s: float = 0.0) -> int:
         """Write the heartbeats of made-up Pis, each of which was written so long ago; every 50th has a problem."""

@@ -42,9 +42,14 @@ const WATCH_S = 120;
 const WATCH_AGAIN_S = 45;
 
 export const isAdmin = computed(() => session.value?.roles.includes('_admin') ?? false);
-export const canWrite = computed(
-  () => Boolean(session.value) && (isAdmin.value || !guarded.value || session.value.roles.includes(OPERATOR)),
-);
+/** Names and roles of who administers the database of the programs. */
+const databaseAdmins = signal({});
+export const canWrite = computed(() => {
+  if (!session.value) return false;
+  const { name, roles } = session.value;
+  const administers = databaseAdmins.value.names?.includes(name) || roles.some((role) => databaseAdmins.value.roles?.includes(role));
+  return Boolean(isAdmin.value || administers || !guarded.value || roles.includes(OPERATOR));
+});
 /** Why somebody who may not write may not; the empty string for who may. */
 export const whyReadOnly = computed(() =>
   canWrite.value ? '' : `You may look, but not change anything: ${session.value?.name} lacks the role ${OPERATOR}. An admin can give it.`,
@@ -163,7 +168,11 @@ function follow() {
   const { database, status_database: status } = config.value;
   const watched = (name) => ({
     onState: (state, error) => setContact(name, { state, error: error?.message }),
-    onContact: () => setContact(name, { contactMs: serverNow() }),
+    onContact: () =>
+      batch(() => {
+        now.value ??= serverNow();
+        setContact(name, { contactMs: serverNow() });
+      }),
   });
   contacts.value = { status: { state: 'connecting' }, code: { state: 'connecting' } };
   feeds = [
@@ -201,15 +210,17 @@ async function loadStatus({ signal }) {
 
 async function loadCode({ signal }) {
   const { database } = config.value;
-  const [named, beats, guard] = await Promise.all([
+  const [named, beats, isGuarded, security] = await Promise.all([
     couch.documentsBelow(database, 'name:', { signal }),
     couch.query(database, { type: 'heartbeat', ...NO_ANSWER }, { index: BY_TYPE, signal }),
     // Whoever may not read it will learn from the server what they may do.
-    couch.documents(database, [GUARD], { signal }).then(([found = null]) => found, () => ({})),
+    couch.documents(database, [GUARD], { signal }).then(([found = null]) => found !== null, () => true),
+    couch.ask('GET', couch.pathOf(database, '_security'), { signal }).catch(() => ({})),
   ]);
   if (signal.aborted) return;
   batch(() => {
-    guarded.value = guard !== null;
+    guarded.value = isGuarded;
+    databaseAdmins.value = security.admins ?? {};
     names.value = new Map();
     takeNames(named);
     heartbeats.value = new Map([...heartbeats.value].filter(([, beat]) => beat.from !== 'code'));
@@ -608,9 +619,12 @@ export function probe() {
   return couch.ask('POST', 'api/probe', { body: {} });
 }
 
-/** Has the server of this page make the Pi's user; the password never comes here. Admins only. */
-export function enroll(macId) {
-  return couch.ask('POST', 'api/enroll', { body: { mac_id: Number(macId) } });
+/**
+ * Has the server of this page make the Pi's user; the password never comes here. Admins only. Where there is a user already,
+ * the error is `enrolled`, unless `replace` says to give it the password that the Pi has now.
+ */
+export function enroll(macId, { replace = false } = {}) {
+  return couch.ask('POST', 'api/enroll', { body: { mac_id: Number(macId), replace } });
 }
 
 /** The errors and warnings of Python's own compiler: [{module, line, column, message, warning}]. */

@@ -1,4 +1,5 @@
 import { useEffect, useLayoutEffect } from 'preact/hooks';
+import { PROGRAM_STATES } from '../judge.js';
 import { to } from '../route.js';
 import { connection, openPi } from '../state.js';
 import { Ago, PiState, State } from '../ui/marks.jsx';
@@ -142,7 +143,7 @@ function Programs({ judged: { state, failing, running } }) {
     <>
       {failing.length > 0 && (
         <State tone={current ? 'bad' : 'unknown'}>
-          {failing[0].name} {failing[0].state}
+          {failing[0].name} {PROGRAM_STATES[failing[0].state][1]}
           {failing.length > 1 && ` and ${failing.length - 1} more`}
         </State>
       )}

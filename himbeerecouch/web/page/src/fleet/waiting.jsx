@@ -24,13 +24,14 @@ export function Waiting() {
   }, []);
   if (!canWrite.value) return null;
   const waiting = found.filter(({ mac_id, enrolled: known }) => !known && !heartbeats.value.has(String(mac_id)));
-  const start = async (macId) => {
+  const start = async (macId, replace = false) => {
     setEnrolled((old) => ({ ...old, [macId]: 'busy' }));
     try {
-      await enroll(macId);
+      await enroll(macId, { replace });
       setEnrolled((old) => ({ ...old, [macId]: 'done' }));
     } catch (problem) {
-      setEnrolled((old) => ({ ...old, [macId]: problem.reason }));
+      const state = problem.error === 'enrolled' ? 'there' : problem.reason;
+      setEnrolled((old) => ({ ...old, [macId]: state }));
     }
   };
   return (
@@ -41,8 +42,8 @@ export function Waiting() {
             <strong>A Pi waits to be enrolled:</strong> <span class="mono">{macId}</span> at <span class="mono">{address}</span>. Its LED blinks.{' '}
             <span role="status">{wordsOf(enrolled[macId])}</span>
           </p>
-          <Button kind="main" why={isAdmin.value ? (enrolled[macId] === 'busy' ? 'It is being enrolled.' : '') : 'Only an admin can enrol a Pi.'} onClick={() => start(macId)}>
-            Enrol
+          <Button kind="main" why={isAdmin.value ? (enrolled[macId] === 'busy' ? 'It is being enrolled.' : '') : 'Only an admin can enrol a Pi.'} onClick={() => start(macId, enrolled[macId] === 'there')}>
+            {enrolled[macId] === 'there' ? 'Give the user its password' : 'Enrol'}
           </Button>
         </div>
       ))}
@@ -61,5 +62,6 @@ export function Waiting() {
 function wordsOf(state) {
   if (state === 'busy') return 'Asking for its password, and making its user …';
   if (state === 'done') return 'It is enrolled, and logs in within a minute.';
+  if (state === 'there') return 'It has a user already, who logs in with another password.';
   return state ?? '';
 }
