@@ -82,6 +82,8 @@ class WorkerTests(TestCase):
         found = await syntax.check(reactor, ["die"] * 25)
         self.assertEqual(len([complaint for complaint in found if complaint is not None]), 25)
         self.assertIn("too many", str(found[-1]))
+        said = await syntax.findings(reactor, ["die", "a", "die", "b"], most_deaths=2)
+        self.assertEqual([bool(each) for each in said], [True, False, True, True])
 
     async def test_compiler_that_takes_too_long(self) -> None:
         """A source on which the compiler spends all its time is told as such."""

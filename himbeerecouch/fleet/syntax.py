@@ -46,21 +46,21 @@ async def check(reactor: Any, sources: Sequence[str]) -> list[Complaint | None]:
 
 
 async def findings(
-    reactor: Any, sources: Sequence[str], *, timeout_s: float = TIMEOUT_S
+    reactor: Any, sources: Sequence[str], *, timeout_s: float = TIMEOUT_S, most_deaths: int = MOST_DEATHS
 ) -> list[tuple[Complaint, ...]]:
     """Compile each source; give for each what the compiler warns of, then why it does not compile, if it doesn't.
 
-    A process is given up after ``timeout_s``, with the source that it was at.
+    A process is given up after ``timeout_s``, with the source that it was at; after ``most_deaths``, no other follows.
     """
     found: list[tuple[Complaint, ...]] = await deferToThreadPool(
-        reactor, reactor.getThreadPool(), _check, sources, timeout_s
+        reactor, reactor.getThreadPool(), _check, sources, timeout_s, most_deaths
     )
     return found
 
 
-def _check(sources: Sequence[str], timeout_s: float) -> list[tuple[Complaint, ...]]:
+def _check(sources: Sequence[str], timeout_s: float, most_deaths: int) -> list[tuple[Complaint, ...]]:
     found: list[tuple[Complaint, ...]] = []
-    for _ in range(MOST_DEATHS):
+    for _ in range(most_deaths):
         found += _ask(sources[len(found) :], timeout_s)
         if len(found) == len(sources):
             return found

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.defer import DeferredLock
 
-from himbeerecouch.discovery import ask
 from himbeerecouch.discovery.wire import PORT
-from himbeerecouch.errors import AlreadyEnrolled, CouchError, LoginRefused, NotSetUp, Unavailable
-from himbeerecouch.fleet import rights, syntax
+from himbeerecouch.errors import AlreadyEnrolled, CouchError, LoginRefused, NotSetUp, SeveralPasswords, Unavailable
+from himbeerecouch.fleet import network, rights, syntax
 from himbeerecouch.fleet.desk import Desk, Who
 from himbeerecouch.fleet.enrol import enrol
 from himbeerecouch.fleet.syntax import Complaint
-from himbeerecouch.model import Answer
 from himbeerecouch.web import rules
 from himbeerecouch.web.http import Exchange
 from himbeerecouch.web.rules import Refused
 from himbeerecouch.web.upstream import Upstream, bad_gateway
 
+T = TypeVar("T")
 SOURCE_BYTES = 1024 * 1024
 CHECK_S = 20.0
+CHECK_DEATHS = 2
 PROBE_S = 3.0
 WAKE_S = 0.4
 
@@ -43,28 +41,27 @@ class Api:
 
     async def check(self, exchange: Exchange) -> object:
         """Compile sources: ``{"modules": {name: source}}`` -> ``{"errors": [...]}``."""
-        modules = _posted(exchange).get("modules")
+        async with self._user(exchange):
+            modules = _posted(exchange).get("modules")
         if not isinstance(modules, dict) or not all(isinstance(source, str) for source in modules.values()):
             raise Refused(400, "bad_request", 'give {"modules": {name: source}}')
         for name, source in modules.items():
             if len(source.encode("utf-8", "surrogatepass")) > SOURCE_BYTES:
                 raise Refused(413, "too_large", f"{name} has more than {SOURCE_BYTES} bytes")
-        async with self._user(exchange):
-            pass
         # One at a time: it takes a processor, and memory.
-        found = await self._checking.run(self._findings, list(modules.values()))
+        sources = list(modules.values())
+        found = await self._checking.run(
+            syntax.findings, self._reactor, sources, timeout_s=CHECK_S, most_deaths=CHECK_DEATHS
+        )
         pairs = zip(modules, found, strict=True)
         return {"errors": [_told(name, each) for name, complaints in pairs for each in complaints]}
-
-    def _findings(self, sources: list[str]) -> Deferred[list[tuple[Complaint, ...]]]:
-        return Deferred.fromCoroutine(syntax.findings(self._reactor, sources, timeout_s=CHECK_S))
 
     async def probe(self, exchange: Exchange) -> object:
         """Ask the network for Pis: ``[{"mac_id", "address", "enrolled"}]``, for operators."""
         async with self._user(exchange) as (_, who):
             if not who.is_admin and rights.OPERATOR not in who.roles:
                 raise Refused(403, "forbidden", f"this needs the role {rights.OPERATOR}")
-            answers = await self._asked(ask.probe, PROBE_S)
+            answers = await self._asking(network.probe, timeout_s=PROBE_S)
         # Two that answer for one MacID are one of them here, and are refused where it is to be enrolled.
         addresses = {answer.mac_id: answer for answer in answers}
         return [
@@ -77,13 +74,13 @@ class Api:
 
         ``"replace": true`` gives a user that is there already the Pi's new password.  The browser never hears it.
         """
-        asked = _posted(exchange)
-        mac_id, replace = asked.get("mac_id"), asked.get("replace", False)
-        if type(mac_id) is not int or type(replace) is not bool:
-            raise Refused(400, "bad_request", 'give {"mac_id": number}')
         async with self._user(exchange) as (desk, who):
             if not who.is_admin:
                 raise Refused(403, "forbidden", "only a server admin may enroll a Pi")
+            asked = _posted(exchange)
+            mac_id, replace = asked.get("mac_id"), asked.get("replace", False)
+            if type(mac_id) is not int or type(replace) is not bool:
+                raise Refused(400, "bad_request", 'give {"mac_id": number}')
             password = await self._password(mac_id)
             try:
                 await enrol(desk, mac_id, password, replace=replace)
@@ -92,27 +89,25 @@ class Api:
             except NotSetUp as error:
                 raise Refused(409, "not_set_up", str(error)) from error
         for _ in range(2):  # a Pi that is asked by one who asked before logs in now, and not some seconds later
-            await self._asked(ask.find, mac_id, WAKE_S)
+            await self._asking(network.probe, timeout_s=WAKE_S)
         return {"ok": True, "mac_id": mac_id}
 
     async def _password(self, mac_id: int) -> str:
         """Give the password that the Pi tells.  Raises Refused."""
-        found = await self._asked(ask.find, mac_id, PROBE_S)
-        passwords = {each.password for each in found if each.password is not None}
-        if len(passwords) > 1:
-            reason = f"several machines say that they are the Pi {mac_id}, with a password each"
-            raise Refused(409, "conflict", reason)
-        if passwords:
-            return passwords.pop()
-        reason = "says that it is enrolled already" if found else "does not answer on this network"
-        raise Refused(404, "not_found", f"the Pi {mac_id} {reason}")
+        try:
+            found = await self._asking(network.find, mac_id, timeout_s=PROBE_S)
+        except SeveralPasswords as error:
+            raise Refused(409, "conflict", str(error)) from error
+        if found is None or found.password is None:
+            reason = "says that it is enrolled already" if found else "does not answer on this network"
+            raise Refused(404, "not_found", f"the Pi {mac_id} {reason}")
+        return found.password
 
-    async def _asked(self, how: Callable[..., list[Answer]], *arguments: float) -> list[Answer]:
+    async def _asking(self, how: Callable[..., Coroutine[Any, Any, T]], *arguments: int, timeout_s: float) -> T:
         """Ask the network, one at a time: it takes a thread for seconds."""
-        pool = self._reactor.getThreadPool()
-        asking = partial(how, self._upstream.url, *arguments, port=self._discovery_port)
-        answers: list[Answer] = await self._probing.run(deferToThreadPool, self._reactor, pool, asking)
-        return answers
+        url, port = self._upstream.url, self._discovery_port
+        found: T = await self._probing.run(how, self._reactor, url, *arguments, timeout_s=timeout_s, port=port)
+        return found
 
     @asynccontextmanager
     async def _user(self, exchange: Exchange) -> AsyncIterator[tuple[Desk, Who]]:

@@ -374,6 +374,7 @@ class EnrollTests(WebCase):
         operator = await self.log_in("joe", "himbeerecouch_operator")
         for browser, body, status in (
             (operator, {"mac_id": 11}, 403),
+            (operator, {}, 403),
             (Browser(self.browser.url), {"mac_id": 11}, 401),
             (self.browser, {"mac_id": "11"}, 400),
             (self.browser, {"mac_id": True}, 400),
