@@ -282,6 +282,8 @@ test('drafts have a bound, and a browser that keeps nothing is told of', () => {
     },
   };
   assert.match(new Drafts(none, 'ada').keep('p', null, {}, 1), /keeps nothing/);
-  assert.deepEqual(new Drafts(none, 'ada').of('p'), []);
+  assert.match(new Drafts(null, 'ada').keep('p', null, {}, 1), /keeps nothing/);
+  assert.deepEqual([new Drafts(none, 'ada').of('p'), new Drafts(null, 'ada').of('p')], [[], []]);
+  new Drafts(null, 'ada').drop('p', null);
   new Drafts(none, 'ada').drop('p', null);
 });

@@ -70,6 +70,10 @@ test('from the login to a running program: the Pi, a name, the code, save, and i
   const page = await open(t, browser, world);
   await login(page, world.operator);
   await page.goto(`${world.url}#/new?pi=${world.mac_id}`);
+  await world.do('save', { document: { _id: 'by-hand-first', type: world.mac_id, name: 'taken', stopped: true, code: LOOP } });
+  await page.getByLabel('Name').fill('taken');
+  await press(page, 'Write it');
+  await page.getByRole('alert').getByText('has a program taken already').waitFor();
   await page.getByLabel('Name').fill('first');
   await inAllLooks(page, 'new-program');
   await press(page, 'Write it');
@@ -381,4 +385,42 @@ test('a Pi that is offline is said to be at once, and what was saved runs when i
   await inAllLooks(page, 'editor-offline');
   await world.do('start_daemon');
   await answer(page, 'Saved. Running').waitFor();
+});
+
+test('a server that is away when somebody saves is said, and saving again does no harm', async (t) => {
+  const { page, id } = await editing(t, 'away');
+  await answer(page, 'Running').waitFor();
+  await type(page, '# kept\n' + LOOP);
+  await world.do('stop_web');
+  await press(page, 'Save', { exact: true });
+  await page.getByRole('alert').getByText('It is not known whether it was saved').waitFor();
+  await answer(page, 'unknown').waitFor();
+  await world.do('start_web');
+  await save(page, id, 'Saved. Running');
+  assert.equal(await saved(id), '# kept\n' + LOOP);
+});
+
+test('who is logged out while editing finds the work again after the next login', async (t) => {
+  const { page, id } = await editing(t, 'logged-out');
+  await type(page, '# mine\n' + LOOP);
+  await page.context().clearCookies();
+  await press(page, 'Save', { exact: true });
+  await login(page, world.operator);
+  await notice(page, 'Here is your unsaved work again').waitFor();
+  await save(page, id, 'Saved. Running');
+  assert.equal(await saved(id), '# mine\n' + LOOP);
+});
+
+test('a library runs nothing and says so, and a program of another Pi is not taken for one of this', async (t) => {
+  const { page, id } = await editing(t, 'library', { code: undefined, global_modules: { lab: 'x = 1\n' } });
+  await answer(page, 'nothing to run').waitFor();
+  await type(page, 'x = 2\n');
+  await save(page, id, 'nothing to run');
+  assert.deepEqual((await world.do('get', { id })).global_modules, { lab: 'x = 2\n' });
+  await world.do('save', { document: { _id: 'elsewhere', type: 4711, code: LOOP } });
+  await page.goto(`${world.url}#/pi/${world.mac_id}/edit/elsewhere`);
+  await notice(page, 'This program is for another Pi').getByRole('link', { name: '4711' }).click();
+  await page.waitForURL(/#\/pi\/4711\/edit\/elsewhere$/);
+  await answer(page, 'The Pi is offline').waitFor();
+  await page.getByText('never heard of').waitFor();
 });

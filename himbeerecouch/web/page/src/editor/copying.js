@@ -43,7 +43,8 @@ export async function copyToAll(document, macIds, { replace, onResult }) {
   await Promise.all(Array.from({ length: AT_ONCE }, work));
 }
 
-async function programNamed(macId, name) {
+/** The Pi's program that is called so, or has the id that a new one of that name gets; null for none. */
+export async function programNamed(macId, name) {
   const { database } = config.value;
   const made = await couch.find(database, programId(macId, name));
   if (made) return made;

@@ -8,7 +8,7 @@ export const LIMIT_CHARS = 3_000_000;
 
 export class Drafts {
   /**
-   * @param {Storage} storage
+   * @param {Storage | null} storage
    * @param {string} owner whose they are: people share a browser
    */
   constructor(storage, owner, limitChars = LIMIT_CHARS) {

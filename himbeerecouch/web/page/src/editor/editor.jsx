@@ -85,13 +85,20 @@ function Open({ session, query }) {
   );
 }
 
+/** Nobody waits longer for a check than that. */
+const CHECK_MS = 3000;
+
+function late(ms) {
+  return new Promise((resolve) => setTimeout(() => resolve([]), ms));
+}
+
 /** Saves; asks first where Python says that it will not run. */
 function useSave(session, setDialog) {
   return async () => {
     if (!canWrite.value || session.saving.value || session.conflict.value) return;
     if (session.exists.value && !session.changed.value) return;
     // What can't be checked is saved all the same: the Pi will say what it thinks of it.
-    const errors = await session.checking.run().catch(() => []);
+    const errors = await Promise.race([session.checking.run().catch(() => []), late(CHECK_MS)]);
     if (errors.length) setDialog({ kind: 'errors', errors });
     else await session.save();
   };

@@ -1,10 +1,10 @@
 /** A program that is not there yet: its name, and the Pi that is to run it. */
 
 import { useId, useState } from 'preact/hooks';
-import * as couch from '../couch.js';
 import { go, to } from '../route.js';
-import { canWrite, config, heartbeats, names, titleOf, whyReadOnly } from '../state.js';
-import { programId, programNameError } from './document.js';
+import { canWrite, heartbeats, names, titleOf, whyReadOnly } from '../state.js';
+import { programNamed } from './copying.js';
+import { programId, programNameError, read } from './document.js';
 import './editor.css';
 
 /** Every Pi that is known, by what people call it. */
@@ -25,8 +25,12 @@ export function NewProgram({ macId }) {
     const error = programNameError(name) ?? (chosen ? null : 'Choose the Pi that is to run it.');
     if (error) return setProblem(error);
     try {
-      const there = await couch.find(config.value.database, programId(chosen, name));
-      if (there) return setProblem(`${titleOf(chosen)} has a program ${name} already.`);
+      const there = await programNamed(chosen, name);
+      if (there && read(there).name === name) return setProblem(`${titleOf(chosen)} has a program ${name} already.`);
+      if (there)
+        return setProblem(
+          `A program of ${titleOf(chosen)} was called ${name} once, and is ${read(there).name} now: take another name.`,
+        );
       go(to.edit(chosen, programId(chosen, name)));
     } catch (failure) {
       setProblem(failure.message);

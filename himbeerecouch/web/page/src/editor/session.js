@@ -46,7 +46,7 @@ export class Session {
   constructor(macId, programId) {
     this.macId = macId;
     this.programId = programId;
-    this.drafts = new Drafts(localStorage, `${state.config.value.database} ${state.session.value.name}`);
+    this.drafts = new Drafts(browserStorage(), `${state.config.value.database} ${state.session.value.name}`);
     this.checking = new Checking(this.work);
     this.exists = computed(() => Boolean(this.base.value?._rev));
     this.document = computed(() => this.work.value && write(this.work.value, this.base.value));
@@ -379,6 +379,15 @@ export class Session {
     const what = { id: this.programId, rev: saved.rev, runs: runs(this.base.value), savedAt: saved.at ?? 0 };
     const offline = this.pi.value.state !== 'online';
     return outcome(what, this.heartbeat.value, { now: nowMs / 1000, offline, seen: this.#seen.value });
+  }
+}
+
+/** null where the browser keeps nothing for this site. */
+function browserStorage() {
+  try {
+    return localStorage;
+  } catch {
+    return null;
   }
 }
 
