@@ -72,6 +72,18 @@ class WaitingTests(ProgramCase):
         await self.tell("p", "backoff", error="boom")
         self.assertEqual([verdict.outcome for verdict in await done], [Outcome.CRASHED])
 
+    async def test_busy_pi(self) -> None:
+        """A Pi that has just told a lot may tell of a crash later: it is waited for that long."""
+        one = await self.awaited()
+        await self.heartbeat()
+        done = self.begin(one)
+        for state in ("starting", "stopping", "starting", "running"):
+            await deferLater(self.reactor, 0.3)
+            await self.tell("p", state, since=rfc3339.render(time.time() - 0.3))
+        await deferLater(self.reactor, 1.5)
+        await self.tell("p", "backoff", error="boom")
+        self.assertEqual([verdict.outcome for verdict in await done], [Outcome.CRASHED])
+
     async def test_removal(self) -> None:
         """What was removed is waited for until its Pi has it no more."""
         await self.program("p")

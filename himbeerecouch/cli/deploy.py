@@ -99,12 +99,14 @@ class Rollout:
         saved = await programs.save(self._desk, list(edits.values()))
         steps = []
         for (mac_id, edit), done in zip(edits.items(), saved, strict=True):
-            steps.append(rollout.Step(mac_id, self._name, done, runnable=rollout.runnable(edit.after)))
+            replaces = ""
+            if len(edits) == 1 and done.changed and edit.before is not None:
+                rev = edit.before["_rev"]
+                replaces = f"{rev}, saved {await programs.saved_by(self._desk, done.program, rev)}"
+            step = rollout.Step(mac_id, self._name, done, runnable=rollout.runnable(edit.after), replaces=replaces)
+            steps.append(step)
             if done.rev is not None:
                 self._revs[mac_id] = done.rev
-            if len(edits) == 1 and done.changed and edit.before is not None:
-                who = await programs.saved_by(self._desk, done.program, edit.before["_rev"])
-                show.say(f"it replaces revision {edit.before['_rev']}, saved {show.plain(who)}")
         return tuple(steps)
 
     async def finish(self, called: Mapping[int, str], *steps: rollout.Step) -> int:

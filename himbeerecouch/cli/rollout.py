@@ -44,6 +44,8 @@ class Step:
     runnable: bool = True
     """There is a module main in it."""
     removed: bool = False
+    replaces: str = ""
+    """Which revision it has taken the place of, and whose."""
 
 
 async def pis(desk: Desk, to: Sequence[str], *, everywhere: bool) -> dict[int, str]:
@@ -125,7 +127,8 @@ def _say_saved(pi: str, step: Step) -> None:
     if saved.problem:
         show.say(show.plain(saved.problem))
     done = "removed" if step.removed else "saved"
-    show.say(f"{name} for {pi}: {done if saved.changed else 'unchanged'}, revision {saved.rev}")
+    place = f", in place of {show.plain(step.replaces)}" if step.replaces else ""
+    show.say(f"{name} for {pi}: {done if saved.changed else 'unchanged'}, revision {saved.rev}{place}")
 
 
 def _tell(pi: str, step: Step, verdict: Verdict | None, wanted: frozenset[Outcome]) -> None:

@@ -5,6 +5,7 @@ All of it runs on the reactor's thread.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from attrs import frozen
@@ -17,8 +18,13 @@ from himbeerecouch.fleet.outcomes import Outcome, Verdict, Wait
 from himbeerecouch.fleet.roster import PiStatus
 from himbeerecouch.model import Json
 from himbeerecouch.status.heartbeat import document_id
+from himbeerecouch.status.pace import HEARTBEAT
 
 POLL_S = 20.0
+BUSY = 3
+"""A Pi that has told so much here may be at the end of its burst of heartbeats ..."""
+BUSY_S = HEARTBEAT.spacing_s
+"""... and tells what happens next so much later."""
 LEAST_S = 0.1
 """Of one poll, so that the time of one Pi's program after the other's does not make a request each."""
 PAUSE_S = 1.0
@@ -104,6 +110,8 @@ class _Watch:
         self._pending = list(awaited)
         self._decided = decided
         self._heartbeats: dict[str, Json] = {}
+        self._heard: Counter[str] = Counter()
+        """How often each has changed while it was watched."""
         self._running_since_s: dict[Awaited, float] = {}
         self._since: object = None
         self._deaf = False
@@ -147,6 +155,7 @@ class _Watch:
         else:
             self._deaf = False
         for row in rows:
+            self._heard[row.id] += 1
             if row.document is None:
                 self._heartbeats.pop(row.id, None)
             else:
@@ -175,7 +184,7 @@ class _Watch:
         if one.rev is None:
             return outcomes.judge_removal(pi, one.program)
         if outcomes.runs(outcomes.program_of(pi, one.program), one.rev):
-            seen_s = now - self._running_since_s.setdefault(one, now)
+            seen_s = now - self._running_since_s.setdefault(one, now) - (BUSY_S if self._heard[id] >= BUSY else 0.0)
         else:
             seen_s = 0.0
             self._running_since_s.pop(one, None)

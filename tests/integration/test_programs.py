@@ -81,7 +81,7 @@ class ProgramTests(SynchronousTestCase):
         self.write("blink.py", CRASH)
         out, err = self.run_cli("deploy", "blink.py", "--to", pi, status=1)
         self.assertEqual(out, "")
-        self.assertIn("it replaces revision 1-", err)
+        self.assertIn(", in place of 1-", err)
         self.assertIn("saved by admin at 20", err)
         self.assertIn('main.py", line 5, in main\n', err)
         self.assertIn("ValueError: no sensor", err)
