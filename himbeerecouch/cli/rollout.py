@@ -9,11 +9,11 @@ import click
 from attrs import frozen
 
 from himbeerecouch.cli import show
-from himbeerecouch.errors import NotFound
-from himbeerecouch.fleet import names
+from himbeerecouch.fleet import heartbeats, names
 from himbeerecouch.fleet.desk import Desk
 from himbeerecouch.fleet.outcomes import Outcome, Verdict
 from himbeerecouch.fleet.programs import Saved
+from himbeerecouch.fleet.roster import Presence
 from himbeerecouch.fleet.waiting import Awaited, await_outcomes
 from himbeerecouch.model import Json
 
@@ -55,16 +55,10 @@ async def pis(desk: Desk, to: Sequence[str], *, everywhere: bool) -> dict[int, s
         raise click.UsageError("which Pi? Give --to with a name, or several with commas between, or --all")
     if not everywhere:
         return {await names.resolve(desk, text): text.strip() for text in asked}
-    selector = {"type": "heartbeat"}
-    try:
-        found = await desk.find(desk.status_database, selector, ["mac_id"])
-    except NotFound:
-        found = await desk.find(desk.database, selector, ["mac_id"])
-    called = {mac_id: name for name, mac_id in (await names.all_names(desk)).items()}
-    known = sorted({one["mac_id"] for one in found if isinstance(one.get("mac_id"), int)})
+    known = {pi.mac_id: pi.label for pi in await heartbeats.fleet(desk) if pi.presence is not Presence.UNSEEN}
     if not known:
         raise click.ClickException("no Pi has reported yet")
-    return {mac_id: called.get(mac_id, str(mac_id)) for mac_id in known}
+    return dict(sorted(known.items()))
 
 
 def runnable(document: Json) -> bool:
