@@ -172,6 +172,15 @@ class NameTaken(HimbeerecouchError):
         )
 
 
+class NotAnAdmin(HimbeerecouchError):
+    """Only an admin of the server may do that.  Log in as one."""
+
+    def __init__(self, name: str | None) -> None:
+        self.name = name
+        who = "Nobody is logged in" if name is None else f"{name} is none"
+        super().__init__(f"this takes an admin of the CouchDB server. {who}: give an admin's name with --user")
+
+
 class AlreadyEnrolled(HimbeerecouchError):
     """There is a user for this Pi.  It gets another password only where that is what is wanted."""
 

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from himbeerecouch.discovery import ask
-from himbeerecouch.errors import AlreadyEnrolled, LoginRefused, NotEnrolled, NotSetUp, SeveralPasswords
+from himbeerecouch.errors import AlreadyEnrolled, LoginRefused, NotAnAdmin, NotEnrolled, NotSetUp, SeveralPasswords
 from himbeerecouch.fleet import desk as desk_module
 from himbeerecouch.fleet import enrol, network, rights
 from himbeerecouch.model import Answer
@@ -40,6 +40,12 @@ class EnrolTests(CliCase):
         await enrol.revoke(self.desk, MAC_ID)
         await self.failing(LoginRefused, pi.who())
         await self.failing(NotEnrolled, enrol.revoke(self.desk, MAC_ID))
+
+    async def test_revoke_takes_an_admin(self) -> None:
+        """Who is no admin, to whom CouchDB shows no other users, is not told that the Pi has none."""
+        await enrol.enrol(self.desk, MAC_ID, "p")
+        error = await self.failing(NotAnAdmin, enrol.revoke(self.desk_of(str(MAC_ID), "p"), MAC_ID + 1))
+        self.assertEqual(error.name, str(MAC_ID))
 
     async def test_enrolled_already(self) -> None:
         """A user that is there keeps its password, unless that is to be replaced; it keeps what else it has."""

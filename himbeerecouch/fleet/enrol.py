@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from attrs import evolve
 
-from himbeerecouch.errors import AlreadyEnrolled, NotEnrolled, NotFound, NotSetUp
+from himbeerecouch.errors import AlreadyEnrolled, NotAnAdmin, NotEnrolled, NotFound, NotSetUp
 from himbeerecouch.fleet import rights
 from himbeerecouch.fleet.desk import Desk
 from himbeerecouch.fleet.rights import Security, User
@@ -43,10 +43,15 @@ async def enrol(desk: Desk, mac_id: int, password: str, *, replace: bool = False
 
 
 async def revoke(desk: Desk, mac_id: int) -> None:
-    """Take the user of the Pi ``mac_id`` away: it can't log in any more.  NotEnrolled where there is none."""
+    """Take the user of the Pi ``mac_id`` away: it can't log in any more.  NotEnrolled where there is none.
+
+    NotAnAdmin for all but admins.
+    """
     there = await desk.find_one(USERS, user_id(mac_id))
     if there is None:
-        raise NotEnrolled(mac_id)
+        # CouchDB shows others' users to nobody but admins: to all else they are not there.
+        who = await desk.who()
+        raise NotEnrolled(mac_id) if who.is_admin else NotAnAdmin(who.name)
     await desk.delete(USERS, user_id(mac_id), there["_rev"])
 
 

@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 
 from himbeerecouch import documents
 from himbeerecouch.couch import query
-from himbeerecouch.errors import AnswerTooLarge, Conflict, DocumentError, HimbeerecouchError, NotFound
+from himbeerecouch.errors import AnswerTooLarge, Conflict, DocumentError, HimbeerecouchError, NotAnAdmin, NotFound
 from himbeerecouch.fleet import guard, rights, syntax
 from himbeerecouch.fleet.desk import Desk
 from himbeerecouch.fleet.findings import Database, Facts, GuardState
@@ -25,15 +25,6 @@ CHUNK = 50
 _WITH_SOURCES: Json = {"$or": [{name: {"$exists": True}} for name in ("code", "modules", "global_modules")]}
 
 Say = Callable[[str], None]
-
-
-class NotAnAdmin(HimbeerecouchError):
-    """Only an admin of the server may look at all that and change it.  Log in as one."""
-
-    def __init__(self, name: str | None) -> None:
-        self.name = name
-        who = "Nobody is logged in" if name is None else f"{name} is none"
-        super().__init__(f"this takes an admin of the CouchDB server. {who}: give an admin's name with --user")
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------
