@@ -12,7 +12,7 @@ PAGE_TOOLS := $(PAGE)/node_modules/.package-lock.json
 .PHONY: demo test check coverage contract faults soak bench bench-full docs clean page test-page
 
 demo: $(INSTALLED)  ## An embedded database, this machine as a Pi, and the examples running on it; Ctrl-C ends all
-	@$(BIN)/python -m himbeerecouch.demo examples
+	@$(BIN)/himbeerecouch demo
 
 test: $(TOOLS)  ## The whole test suite
 	@$(BIN)/python .ci/tests.py tests

@@ -27,14 +27,18 @@ setup(
         "himbeerecouch.couch",
         "himbeerecouch.discovery",
         "himbeerecouch.embedded",
+        "himbeerecouch.examples",
         "himbeerecouch.fleet",
         "himbeerecouch.programs",
         "himbeerecouch.status",
         "himbeerecouch.web",
         "twisted.plugins",
     ],
+    # They are for reading too, so they lie at the top of the repository.
+    package_dir={"himbeerecouch.examples": "examples"},
     package_data={
         "himbeerecouch": ["py.typed"],
+        "himbeerecouch.examples": ["*.py", "*/*.py", "*/*/*.py"],
         "himbeerecouch.fleet": ["*.js"],
         "himbeerecouch.web": ["static/*", "static/assets/*"],
     },

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import re
+import os
 import secrets
 import shlex
 import signal
@@ -17,30 +17,40 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
-from urllib.parse import quote
 
-from himbeerecouch.discovery.ask import find, probe
+from himbeerecouch.demo_log import DaemonLog
+from himbeerecouch.discovery.ask import find
 from himbeerecouch.errors import HimbeerecouchError
-from himbeerecouch.source_tree import read_program
 
 MAC_ID = 202481591484002
-DATABASE = "nedm/raspberries"
+NAME = "demo-pi"
 START_TIMEOUT_S = 60.0
-WAKE_S = 0.4
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "--nodaemon", "--pidfile=")
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, kill, and a terminal that is closed."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the demo with the examples of the folder ``argv[0]`` until Ctrl-C; return the exit status."""
-    examples = Path(argv[0] if argv else "examples")
+def examples_folder() -> Path:
+    """Give the folder of the examples: in the package, or beside it in a copy of the repository."""
+    package = Path(__file__).parent
+    return next(
+        (path for path in (package / "examples", package.parent / "examples") if path.is_dir()), Path("examples")
+    )
+
+
+def main(argv: Sequence[str] = ()) -> int:
+    """Run the demo until Ctrl-C, with the programs of the folder ``argv[0]`` or the examples; give the exit status."""
+    examples = Path(argv[0]) if argv else examples_folder()
     if not examples.is_dir():
         print(f"{examples}: there is no such folder of examples", file=sys.stderr)
         return 2
+    if any(find_spec(name) is None for name in ("click", "quickjs")):
+        print('the demo needs more than the daemon: pip install "himbeerecouch[cli,embedded]"', file=sys.stderr)
+        return 1
     for number in ENDS:
         signal.signal(number, _interrupt)
     try:
@@ -94,108 +104,93 @@ def _run(examples: Path, stack: contextlib.ExitStack) -> NoReturn:
         )
     )
 
-    _say("3. Asking the network which Pi waits to be enrolled, and making a user with its password; it logs in soon")
-    found = _wait_until(
-        lambda: [a for a in probe(server, 1.0, port=discovery_port) if a.mac_id == MAC_ID and a.password],
+    tool = Tool(server, password)
+    _say("3. Making the server ready, and enrolling the Pi, as an operator does")
+    tool.run("setup", "--yes")
+    _wait_until(
+        lambda: [each for each in find(server, MAC_ID, 1.0, port=discovery_port) if each.password],
         "the daemon does not answer the probe",
-    )[0]
-    user = {"name": str(MAC_ID), "password": found.password, "roles": [], "type": "user"}
-    for name in (DATABASE, f"{DATABASE}_status"):
-        couch.ask("PUT", f"/{quote(name, safe='')}")
-        members = {"names": [str(MAC_ID)], "roles": []}
-        couch.ask("PUT", f"/{quote(name, safe='')}/_security", {"admins": {"roles": ["_admin"]}, "members": members})
-    couch.ask("PUT", f"/_users/org.couchdb.user:{MAC_ID}", user)
-    for _ in range(2):  # being asked by one who asked before makes it log in now, and not some seconds later
-        find(server, MAC_ID, WAKE_S, port=discovery_port)
+    )
+    tool.run("enroll", str(MAC_ID), f"--discovery-port={discovery_port}", f"--wait={START_TIMEOUT_S:g}")
+    tool.run("name", str(MAC_ID), NAME)
 
     programs = [path for path in sorted(examples.iterdir()) if path.suffix == ".py" or (path / "main.py").is_file()]
-    _say(f"4. Saving the programs of {examples}/: {', '.join(path.stem for path in programs)}")
+    _say("4. Deploying programs")
     for path in programs:
-        couch.ask("PUT", f"/{quote(DATABASE, safe='')}/{path.stem}", read_program(path, MAC_ID))
+        tool.run("deploy", str(path), f"--to={NAME}", "--wait=0")
 
     page = Couch(f"http://127.0.0.1:{web_port}", "", "")
     _wait_until(lambda: page.ask("GET", "/config.json"), "the page's server does not answer")
 
-    _explain(
-        f"http://127.0.0.1:{web_port}/",
-        password,
-        f"http://admin:{password}@127.0.0.1:{port}/{quote(DATABASE, safe='')}",
-    )
+    _explain(f"http://127.0.0.1:{web_port}/", tool, examples / "clock.py", folder / "clock.py")
     while daemon.poll() is None:
         log.show()
         time.sleep(0.1)
     raise ChildProcessError(f"the daemon has ended by itself, with {daemon.returncode}")
 
 
-def _explain(page: str, password: str, database: str) -> None:
-    code = 'import time\n\ndef main():\n    while not should_quit():\n        log("changed!")\n        time.sleep(2)\n'
-    program = shlex.quote(json.dumps({"type": MAC_ID, "name": "clock", "code": code}))
-    command = shlex.quote(json.dumps({"type": f"{MAC_ID}_cmd", "cmd": ["uname", "-a"]}))
-    rev = """python3 -c 'import json, sys; print(json.load(sys.stdin)["_rev"])'"""
+def _explain(page: str, tool: Tool, program: Path, copy: Path) -> None:
+    change = f"sed 's/it is/changed: &/' {shlex.quote(str(program.absolute()))} > {shlex.quote(str(copy))}"
     _say(
         f"""5. They run, and one of them crashes on purpose. Now it is your turn, in a browser:
 
-   {page}   as the user admin, with the password {password}
+   {page}   as the user admin, with the password {tool.password}
 
    Or in another terminal:
 
-    DB={database}
+    {tool.definition()}
+    export HIMBEERECOUCH_SERVER={tool.server} HIMBEERECOUCH_USER=admin HIMBEERECOUCH_PASSWORD={tool.password}
 
-   Change a program. A change names the revision that it replaces:
+   How the Pi is, and why that one crashes:
 
-    REV=$(curl -s $DB/clock | {rev})
-    curl -X PUT "$DB/clock?rev=$REV" -d {program}
+    himbeerecouch status
+    himbeerecouch logs {NAME} crash
 
-   Run a command. A moment later the answer is in its document, as "ret":
+   Change a program, and change it back:
 
-    curl -X PUT $DB/look-1 -d {command}
-    sleep 1; curl $DB/look-1
+    {change}
+    himbeerecouch deploy {shlex.quote(str(copy))} --to {NAME}
+    himbeerecouch rollback {NAME} clock
+
+   Run a command on the Pi:
+
+    himbeerecouch run {NAME} -- uname -a
 
    Ctrl-C here ends all of it. Below is what the daemon logs, beginning before step 3, when it had no user yet.
 """
     )
 
 
-class DaemonLog:
-    """What the daemon writes to ``path``, shown bit by bit."""
+class Tool:
+    """The command ``himbeerecouch``, as the admin of one server."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._shown_bytes = 0
+    def __init__(self, server: str, password: str) -> None:
+        self.server = server
+        self.password = password
+        login = {"HIMBEERECOUCH_SERVER": server, "HIMBEERECOUCH_USER": "admin", "HIMBEERECOUCH_PASSWORD": password}
+        self._environment = {**os.environ, **login}
 
-    def has(self, text: str) -> bool:
-        """Whether the daemon has written ``text``."""
-        return text in self.path.read_text(encoding="utf-8", errors="replace")
+    def run(self, *arguments: str) -> None:
+        """Show the command, and run it.  Raises ChildProcessError where it fails."""
+        print(f"   $ himbeerecouch {shlex.join(arguments)}", flush=True)
+        done = subprocess.run(  # noqa: S603 - our own program
+            (sys.executable, "-m", "himbeerecouch.cli", *arguments),
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            check=False,
+        )
+        for line in done.stdout.splitlines():
+            print(f"   {line}", flush=True)
+        if done.returncode:
+            raise ChildProcessError(f"himbeerecouch {arguments[0]} has failed")
 
-    def show(self) -> None:
-        """Print the lines that are new since the last call."""
-        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
-            file.seek(self._shown_bytes)
-            new = file.read()
-            # The rest is half a line, which is shown when it is whole.
-            whole = new[: new.rfind(b"\n") + 1]
-            self._shown_bytes += len(whole)
-            for line in whole.decode(errors="replace").splitlines():
-                if shown := readable(line):
-                    print(shown, flush=True)
-
-
-LOGGED_IN = "read afresh"
-"""What the daemon logs once it has read its database for the first time."""
-
-LOG_LINE = re.compile(r"\S+T(?P<time>\d\d:\d\d:\d\d)\S* \[(?P<system>[^]#]*)#?(?P<level>[^]]*)\] (?P<text>.*)")
-"""As twistd writes it: ``2026-05-01T12:00:00+0000 [himbeerecouch.node#info] words``."""
-
-
-def readable(line: str) -> str | None:
-    """A line of twistd's log as it is shown to a person; None where it is not about himbeerecouch."""
-    parts = LOG_LINE.fullmatch(line)
-    if parts is None:
-        return f"          {line}"
-    if not parts["system"].startswith("himbeerecouch."):
-        return None
-    level = {"warn": "warning: ", "error": "error: ", "critical": "error: "}.get(parts["level"], "")
-    return f"{parts['time']}  {level}{parts['text']}"
+    def definition(self) -> str:
+        """Give a line that makes the very command of here known to a shell, whatever is installed elsewhere."""
+        return f'himbeerecouch() {{ {shlex.quote(sys.executable)} -m himbeerecouch.cli "$@"; }}'
 
 
 def _say(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +16,18 @@ from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch import errors
+from himbeerecouch.account import ACCOUNT
 from himbeerecouch.cli import credentials, main, show
 from himbeerecouch.cli.complaints import in_words
 from himbeerecouch.cli.context import Settings, with_settings
 from himbeerecouch.cli.main import COMMANDS, himbeerecouch
+from himbeerecouch.discovery import ask
 from himbeerecouch.fleet.desk import Basic, Desk
+from himbeerecouch.identity import find_serial, legacy_password
+from himbeerecouch.model import Answer
+from himbeerecouch.store import StateFolder
+from tests.cli_case import CliCase
+from tests.embedded_server import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = "http://server.name:5984"
@@ -304,3 +312,154 @@ class ShowTests(SynchronousTestCase):
                 bar.update(1)
 
         self.assertEqual(self.printed(work), "")
+
+
+class ProbeTests(CliCase):
+    async def ran(self, answers: list[Answer], *arguments: str) -> Any:
+        """Run ``probe`` in a network whose Pis answer so."""
+        self.patch(ask, "probe", lambda url, timeout_s, port: answers)
+        return await self.himbeerecouch("probe", *arguments)
+
+    async def test_answers(self) -> None:
+        """All that answer are listed, with their passwords where they wait to be enrolled."""
+        answers = [Answer(7, None, "10.0.0.3"), Answer(12345, "p", "10.0.0.4")]
+        ran = await self.ran(answers)
+        self.assertEqual(ran.exit_code, 0)
+        self.assertEqual(
+            [line.split() for line in ran.stdout.splitlines()],
+            [["MacID", "address", "password"], ["7", "10.0.0.3", "(enrolled)"], ["12345", "10.0.0.4", "p"]],
+        )
+        ran = await self.ran(answers, "--json")
+        self.assertEqual(json.loads(ran.stdout)[0], {"MacID": 7, "enrolled": True, "address": "10.0.0.3"})
+
+    async def test_nobody(self) -> None:
+        """Where nobody answers the exit status is 1, and a time that is none is refused."""
+        ran = await self.ran([])
+        self.assertEqual((ran.exit_code, ran.stdout), (1, ""))
+        self.assertIn("within 3 s", ran.stderr)
+        self.assertEqual((await self.ran([], "--timeout", "0")).exit_code, 2)
+
+
+class WhoamiTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.server = self.folder / "server"
+        self.folder.mkdir()
+        self.server.write_text(f"{SERVER}\n")
+
+    def ran(self, *arguments: str) -> Any:
+        """Run ``whoami`` on a Pi with the MacID 7."""
+        line = ["whoami", "--mac-id", "7", "--state-dir", str(self.folder), *arguments]
+        return CliRunner().invoke(himbeerecouch, ["--server-file", str(self.server), *line])
+
+    def kept(self, **members: Any) -> None:
+        """Write what a daemon keeps."""
+        whole = {"mac_id": 7, "enrolled": False, "password": "secret", "proven": False, "next_password": None}
+        (self.folder / "7").mkdir(exist_ok=True)
+        (self.folder / "7" / ACCOUNT).write_text(json.dumps(whole | members))
+
+    def test_before_the_daemon(self) -> None:
+        """Before the daemon has run there is no password."""
+        ran = self.ran()
+        self.assertEqual(ran.exit_code, 0)
+        self.assertIn("not made yet", ran.stdout)
+        self.assertIn(SERVER, ran.stdout)
+        self.assertEqual(list(self.folder.iterdir()), [self.server])
+
+    def test_after_it(self) -> None:
+        """It says where the password is, and whether the Pi has logged in, and never the password."""
+        for enrolled, said in ((False, "not yet"), (True, "it has logged in")):
+            self.kept(enrolled=enrolled)
+            ran = self.ran()
+            self.assertIn(str(self.folder / "7" / ACCOUNT), ran.stdout)
+            self.assertIn(said, ran.stdout)
+            self.assertNotIn("secret", ran.output)
+        self.kept(password=legacy_password(7, find_serial()))
+        self.assertIn("old formula", self.ran().stdout)
+
+    def test_json(self) -> None:
+        """The same as JSON; the password may also come from a file, and the server be missing."""
+        self.kept(enrolled=True)
+        password = self.folder / "password"
+        password.write_text("secret\n")
+        self.server.unlink()
+        ran = self.ran("--json", "--password-file", str(password))
+        told = {"mac_id": 7, "password": str(password), "server": None, "enrolled": True}
+        self.assertEqual(json.loads(ran.stdout), told)
+        self.assertIn("server file", ran.stderr)
+        self.assertEqual(self.ran("--server", "nonsense").exit_code, 2)
+
+    def test_what_may_not_be_read(self) -> None:
+        """Who may not read it is told to use sudo; what can't be read for another reason is an error too."""
+
+        def refuse(kind: type[OSError]) -> None:
+            def read(_self: object, name: str) -> bytes:
+                raise errors.StateError(name, "can't be read") from kind()
+
+            self.patch(StateFolder, "read", read)
+
+        refuse(PermissionError)
+        self.assertIn("sudo", self.ran().stderr)
+        refuse(OSError)
+        ran = self.ran()
+        self.assertEqual(ran.exit_code, 1)
+        self.assertNotIn("sudo", ran.stderr)
+
+
+class ReactorTests(SynchronousTestCase):
+    """What is run in a reactor of its own, as a process."""
+
+    def script(self, body: str) -> str:
+        """A script that runs ``main`` in the reactor."""
+        return f"import signal, os\nfrom himbeerecouch.cli.reactor import run_async\n{body}\nprint(run_async(main))"
+
+    def test_result(self) -> None:
+        """What it returns is returned, and what it raises is raised."""
+        self.assertEqual(python("-c", self.script("async def main(reactor): return 5")).stdout, "5\n")
+        ran = python("-c", self.script("async def main(reactor): raise ValueError('so')"))
+        self.assertIn("ValueError: so", ran.stderr)
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C and SIGTERM cancel it, so that it may say good-bye; then it may also return as if nothing was."""
+        for number in ("SIGINT", "SIGTERM"):
+            body = (
+                "from twisted.internet.task import deferLater\n"
+                "async def main(reactor):\n"
+                f"    reactor.callLater(0, os.kill, os.getpid(), signal.{number})\n"
+                "    try:\n        await deferLater(reactor, 60)\n"
+                "    finally:\n        print('good-bye', flush=True)"
+            )
+            ran = python("-c", self.script(body))
+            self.assertIn("KeyboardInterrupt", ran.stderr)
+            self.assertEqual(ran.stdout, "good-bye\n")
+        ran = python(
+            "-c", self.script(body.replace("    finally:\n        ", "    except Exception:\n        return "))
+        )
+        self.assertEqual(ran.stdout, "good-bye\nNone\n")
+
+    def test_a_second_time(self) -> None:
+        """Who does not end by Ctrl-C ends by the second one."""
+        body = (
+            "from twisted.internet.task import deferLater\n"
+            "async def main(reactor):\n"
+            "    reactor.callLater(0, os.kill, os.getpid(), signal.SIGINT)\n"
+            "    reactor.callLater(0.1, os.kill, os.getpid(), signal.SIGINT)\n"
+            "    try:\n        await deferLater(reactor, 60)\n"
+            "    except Exception:\n        await deferLater(reactor, 60)"
+        )
+        self.assertEqual(python("-c", self.script(body)).returncode, -signal.SIGINT)
+
+    def test_nobody_there(self) -> None:
+        """A server that is not there is an error in one line, with what to look for."""
+        told = {"HIMBEERECOUCH_USER": "a", "HIMBEERECOUCH_PASSWORD": "secret"}
+        server = f"http://127.0.0.1:{free_port()}"
+        ran = python("-m", "himbeerecouch.cli", "name", "--server", server, **told)
+        self.assertEqual((ran.returncode, ran.stdout, len(ran.stderr.splitlines())), (1, "", 1), ran.stderr)
+        self.assertIn("no connection to", ran.stderr)
+        self.assertNotIn("secret", ran.stderr)
+
+    def test_ca_file(self) -> None:
+        """A CA file that can't be used is named."""
+        ran = python("-m", "himbeerecouch.cli", "name", "--server", SERVER, "--ca-file", "/nonexistent")
+        self.assertEqual((ran.returncode, len(ran.stderr.splitlines())), (1, 1), ran.stderr)
+        self.assertIn("/nonexistent", ran.stderr)

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import click
 from twisted.scripts import twistd
 from twisted.trial.unittest import SynchronousTestCase
 
+import himbeerecouch.cli.main
 import himbeerecouch.embedded.tap
 import himbeerecouch.web.tap
 from himbeerecouch import documents, probe_tap, tap
+from himbeerecouch.cli.main import COMMANDS
 from himbeerecouch.couch import query
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -142,6 +145,22 @@ class OptionTests(SynchronousTestCase):
         """discovery.rst names every option of the probe."""
         text = (DOCS / "discovery.rst").read_text(encoding="utf-8")
         self.assertEqual([name for name in parameters(probe_tap.Options) if name not in text], [])
+
+    def test_command_line(self) -> None:
+        """command-line.rst names every command, and every option of each."""
+        text = (DOCS / "command-line.rst").read_text(encoding="utf-8")
+        context = click.Context(himbeerecouch.cli.main.himbeerecouch)
+        commands = {name: himbeerecouch.cli.main.himbeerecouch.get_command(context, name) for name in COMMANDS}
+        self.assertEqual([name for name in commands if f"``himbeerecouch {name}" not in text], [])
+        options = {
+            tuple(parameter.opts)
+            for command in (himbeerecouch.cli.main.himbeerecouch, *commands.values())
+            if command is not None
+            for parameter in command.params
+            if isinstance(parameter, click.Option) and not parameter.hidden
+        }
+        named = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text))
+        self.assertEqual(sorted(names for names in options if named.isdisjoint(names)), [])
 
 
 class ExampleTests(SynchronousTestCase):

@@ -119,7 +119,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("commands.runner", "couch.changes", "discovery.ask", "discovery.responder", "programs.host", "status.service"),
     ("actions", "fleet.network", "node", "util"),
     # ... and the ways in.
-    ("daemon", "discovery.receive"),
+    ("daemon", "demo_log", "discovery.receive"),
     ("", "demo", "probe_tap", "prog", "tap"),
 )
 """Bottom first; packages without a floor here (TOP) stand on top of all of them."""

@@ -31,6 +31,7 @@ COMMANDS = {
     "status": ("status", "Show how the Pis are: who is online, what runs since when, what failed and why."),
     "logs": ("logs", "Show what the programs of a Pi have printed last."),
     "run": ("run", "Run a command on a Pi, and print what it prints."),
+    "demo": ("demo", "Show it all on this machine: a database, a page, a Pi and programs."),
 }
 """Name -> the module of this package that has it, under this name, and what the list of all commands says of it."""
 
