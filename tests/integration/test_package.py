@@ -57,6 +57,9 @@ class PackageTests(SynchronousTestCase):
         self.assertIn("himbeerecouch/examples/average/global/sensors.py", names)
         self.assertEqual([name for name in names if name.startswith("twisted/") and name.endswith("__init__.py")], [])
         self.assertEqual([name for name in names if name.startswith(("tests", "benchmarks"))], [])
+        self.assertIn("himbeerecouch/web/static/index.html", names)
+        self.assertTrue(any(name.startswith("himbeerecouch/web/static/assets/") for name in names))
+        self.assertEqual([name for name in names if name.startswith("himbeerecouch/web/page/")], [])
         elsewhere = self.folder / "elsewhere"
         elsewhere.mkdir()
         for package in (wheel, sdist):
