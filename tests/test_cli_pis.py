@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -136,7 +137,11 @@ class EnrollTests(PiCase):
         self.assertIn("does not answer on this network", ran.stdout)
         self.assertEqual((await self.desk_of("7", "from the file").who()).name, "7")
         self.assertEqual(self.probes, 2)
+        formula = hashlib.sha1(b"10ERROR000000000").hexdigest()
+        ran = await self.himbeerecouch("enroll", "10", "--password-file", "-", "--wait", "0", input=formula)
+        self.assertIn("can be guessed. Better: himbeerecouch rotate 10\n", ran.stderr)
         ran = await self.himbeerecouch("enroll", "8", "--password-file", "-", "--wait", "0", input="typed\n")
+        self.assertNotIn("guessed", ran.stderr)
         self.assertEqual((await self.desk_of("8", "typed").who()).name, "8")
         for given in ("", "a\nb\n"):
             ran = await self.himbeerecouch("enroll", "9", "--password-file", "-", input=given)

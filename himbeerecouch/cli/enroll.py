@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,6 +92,7 @@ async def enroll(
         candidates = await _waiting(desk, choice, everyone=everyone)
     since, made = await _enrol(desk, candidates, choice)
     up, online = await _wait(desk, candidates, made, since, choice)
+    _warn(candidate for candidate in candidates if candidate.mac_id in made)
     if as_json:
         show.print_json(
             [
@@ -186,6 +187,18 @@ async def _wait(
     up = {answer.mac_id for answer in answered} | {one.mac_id for one in candidates if one.address}
     up &= made.keys()
     return up, set(await enrol.heartbeats(desk, up, since, timeout_s=choice.wait_s))
+
+
+def _warn(enrolled: Iterable[Candidate]) -> None:
+    from himbeerecouch.fleet import enrol
+
+    for candidate in enrolled:
+        if enrol.guessable(candidate.password):
+            show.say(
+                f"{candidate.mac_id}: its password follows from MacID and serial number, and can be guessed. Better: "
+                f"himbeerecouch rotate {candidate.mac_id}",
+                fg="yellow",
+            )
 
 
 def _tell(mac_id: int, *, new: bool, up: bool, online: bool, wait_s: float) -> None:

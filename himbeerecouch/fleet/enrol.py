@@ -5,6 +5,7 @@ Only a server admin may touch users.  All of it raises CouchError.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from attrs import evolve
@@ -21,6 +22,11 @@ USERS = "_users"
 def user_id(mac_id: int) -> str:
     """Give the id of the document of a Pi's user."""
     return f"{rights.USER_PREFIX}{mac_id}"
+
+
+def guessable(password: str) -> bool:
+    """Say whether a Pi's password is that of the old formula, a hash of what is no secret."""
+    return re.fullmatch("[0-9a-f]{40}", password) is not None
 
 
 async def enrol(desk: Desk, mac_id: int, password: str, *, replace: bool = False) -> bool:
