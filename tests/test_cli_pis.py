@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from himbeerecouch.cli import actions, enroll
@@ -49,8 +50,14 @@ class PiCase(CliCase):
         """Call it every now and then until the end of the test."""
         loop = LoopingCall(function)
         loop.clock = self.reactor
-        self.addCleanup(loop.stop)
-        loop.start(0.05)
+        ended = loop.start(0.05)
+
+        def end() -> Deferred[Any]:
+            if loop.running:
+                loop.stop()
+            return ended  # what is under way comes to its end first
+
+        self.addCleanup(end)
 
     def live(self, mac_id: int, password: str) -> None:
         """Have a Pi try to log in all the time, and write its heartbeat once it is let in."""
