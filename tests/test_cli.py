@@ -179,8 +179,8 @@ class CredentialTests(SynchronousTestCase):
     def test_file(self) -> None:
         """The file has a line for each server, and a password is found for that server only."""
         self.keep(f"# mine\n\nhttp://other:5984 x y\n{SERVER}/ admin a password \n")
-        self.assertEqual(self.find(), Basic("admin", "a password "))
-        self.assertEqual(self.find("admin"), Basic("admin", "a password "))
+        self.assertEqual(self.find(), Basic("admin", "a password"))
+        self.assertEqual(self.find("admin"), Basic("admin", "a password"))
         self.keep("http://other:5984 x y\n")
         self.assertIsNone(credentials.read_file(self.path, SERVER))
         self.assertEqual(
@@ -233,8 +233,15 @@ class CredentialTests(SynchronousTestCase):
         self.patch(click, "prompt", prompt)
         self.assertEqual(self.find(), Basic("typed", "typed"))
         self.assertEqual(self.find("admin"), Basic("admin", "typed"))
+        self.assertEqual(self.find(HIMBEERECOUCH_PASSWORD="told"), Basic("typed", "told"))
         self.assertEqual(
-            asked, [f"User at {SERVER}", f"Password of typed at {SERVER}", f"Password of admin at {SERVER}"]
+            asked,
+            [
+                f"User at {SERVER}",
+                f"Password of typed at {SERVER}",
+                f"Password of admin at {SERVER}",
+                f"User at {SERVER}",
+            ],
         )
 
     def test_nobody_to_ask(self) -> None:

@@ -37,8 +37,10 @@ def find_credentials(url: str, user: str | None, environ: Mapping[str, str] = os
             return None
         raise click.UsageError(f"the password of {named} is missing, and there is nobody to ask: give {PASSWORD}")
     if named is None:
-        named = click.prompt(f"User at {url}", err=True)
-    return Basic(str(named), click.prompt(f"Password of {named} at {url}", hide_input=True, err=True))
+        named = str(click.prompt(f"User at {url}", err=True))
+        if password is not None:
+            return Basic(named, password)
+    return Basic(named, click.prompt(f"Password of {named} at {url}", hide_input=True, err=True))
 
 
 def credentials_file(environ: Mapping[str, str]) -> Path:
@@ -82,7 +84,7 @@ def _line_for(path: Path, lines: list[str], origin: tuple[str, str, int]) -> Bas
         try:
             url, user, password = line.split(maxsplit=2)
             if address.parse(url).origin == origin:
-                return Basic(user, password.rstrip("\r\n"))
+                return Basic(user, password.rstrip())
         except ValueError:
             raise CredentialsFileError(str(path), f"line {number} is not a URL, a name and a password") from None
     return None

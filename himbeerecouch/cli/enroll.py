@@ -131,7 +131,8 @@ async def _waiting(desk: Desk, choice: Choice, *, everyone: bool) -> list[Candid
     answers = await network.probe(desk.reactor, desk.url, timeout_s=choice.timeout_s, port=choice.port)
     found = [answer for answer in answers if answer.password is not None]
     if not found:
-        raise NobodyAnswered(tuple(answer.mac_id for answer in answers))
+        error = NobodyAnswered(tuple(answer.mac_id for answer in answers))
+        raise click.ClickException(f"{error}. Is it up, with this server in its server file, and on this network?")
     mac_ids = [answer.mac_id for answer in found]
     for mac_id in mac_ids:
         if mac_ids.count(mac_id) > 1:
