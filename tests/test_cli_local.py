@@ -9,9 +9,19 @@ from typing import Any
 from twisted.internet import inotify
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from himbeerecouch.cli import local
+
+
+class TracebackTests(SynchronousTestCase):
+    def test_pointing_here(self) -> None:
+        """A traceback names the files of this machine, also those in packages; other programs' stay as they are."""
+        folder = Path(self.mktemp())
+        (folder / "pins").mkdir(parents=True)
+        traceback = 'File "7%3Ablink@2-b/pins/left.py", line 3\nFile "global lib@1-a/units.py", line 1\n'
+        expected = f'File "{folder}/pins/left.py", line 3\nFile "global lib@1-a/units.py", line 1\n'
+        self.assertEqual(local.pointing_here(folder, "2-b", traceback), expected)
 
 
 class SavesTests(TestCase):

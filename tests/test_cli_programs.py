@@ -104,10 +104,15 @@ class DeployTests(CommandCase):
         await self.program(ID, name="blink")
         self.write("blink.py", OTHER)
         await self.saved("deploy", path, "--to", PI)
-        await self.tell(ID, "backoff", error="Traceback\n  \x1b[2Jboom\nValueError: no")
+        rev = (await self.desk.get(DATABASE, ID))["_rev"]
+        error = (
+            f'Traceback\n  File "x%3Ay@{rev}/main.py", line 2\n  File "z@{rev}9/a.py"\n  \x1b[2Jboom\nValueError: no'
+        )
+        await self.tell(ID, "backoff", error=error)
         ran = await self.himbeerecouch("deploy", path, "--to", PI)
         self.assertEqual((ran.exit_code, ran.stdout), (1, ""))
         self.assertIn("boom\nValueError: no\n", ran.stderr)
+        self.assertIn(f'  File "{path}", line 2\n  File "z@{rev}9/a.py"\n', ran.stderr)
         self.assertNotIn("\x1b", ran.stderr)
         self.assertIn("himbeerecouch rollback", ran.stderr)
 

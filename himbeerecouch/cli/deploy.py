@@ -103,8 +103,8 @@ class Rollout:
             if len(edits) == 1 and done.changed and edit.before is not None:
                 rev = edit.before["_rev"]
                 replaces = f"{rev}, saved {await programs.saved_by(self._desk, done.program, rev)}"
-            step = rollout.Step(mac_id, self._name, done, runnable=rollout.runnable(edit.after), replaces=replaces)
-            steps.append(step)
+            runnable = rollout.runnable(edit.after)
+            steps.append(rollout.Step(mac_id, self._name, done, runnable, path=self._path, replaces=replaces))
             if done.rev is not None:
                 self._revs[mac_id] = done.rev
         return tuple(steps)

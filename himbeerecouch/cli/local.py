@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,13 @@ def write(path: Path, document: Json, *, force: bool) -> list[Path]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(source.encode())
     return list(targets)
+
+
+def pointing_here(path: Path, rev: str, traceback: str) -> str:
+    """Give a traceback of the revision ``rev`` of a program with the names of the files that it was made of."""
+    place = str(path / "_").removesuffix("_") if path.is_dir() else ""
+    pattern = re.compile(rf'File "[^"\n]*@{re.escape(rev)}/([^"\n]+)"')
+    return pattern.sub(lambda found: f'File "{place + found[1] if place else path}"', traceback)
 
 
 class Saves:

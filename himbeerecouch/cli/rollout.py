@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from attrs import frozen
 
-from himbeerecouch.cli import show
+from himbeerecouch.cli import local, show
 from himbeerecouch.fleet import heartbeats, names
 from himbeerecouch.fleet.desk import Desk
 from himbeerecouch.fleet.outcomes import Outcome, Verdict
@@ -44,6 +46,8 @@ class Step:
     runnable: bool = True
     """There is a module main in it."""
     removed: bool = False
+    path: Path | None = None
+    """Where its sources are on this machine."""
     replaces: str = ""
     """Which revision it has taken the place of, and whose."""
 
@@ -106,8 +110,9 @@ async def _verdicts(desk: Desk, steps: Sequence[Step], wait_s: float) -> list[Ve
         for step in steps
         if step.saved.rev is not None and step.runnable and wait_s > 0
     }
-    with show.progress(len(awaited), "waiting for the Pis") as bar:
-        found = await await_outcomes(desk, list(awaited.values()), wait_s, told=lambda one, verdict: bar.update(1))
+    # One Pi answers or not: that is no progress to look at.
+    with show.progress(len(awaited), "waiting for the Pis") if len(steps) > 1 else nullcontext() as bar:
+        found = await await_outcomes(desk, list(awaited.values()), wait_s, told=lambda *_: bar and bar.update(1))
     verdicts: dict[Step, Verdict | None] = dict(zip(awaited, found, strict=True))
     nothing = Verdict(Outcome.NOTHING, "it has no module main: only its global modules count")
     return [verdicts.get(step, None if step.runnable or step.saved.rev is None else nothing) for step in steps]
@@ -129,6 +134,8 @@ def _tell(pi: str, step: Step, verdict: Verdict | None, wanted: frozenset[Outcom
     if verdict is None:
         return
     name, text = show.plain(step.name), show.plain_lines(verdict.text).rstrip()
+    if step.path is not None and step.saved.rev is not None:
+        text = local.pointing_here(step.path, step.saved.rev, text)
     if verdict.outcome in wanted:
         click.echo(f"{name} on {pi}: {verdict.outcome.value}" + (f" ({text})" if text else ""))
         return

@@ -83,7 +83,7 @@ class ProgramTests(SynchronousTestCase):
         self.assertEqual(out, "")
         self.assertIn(", in place of 1-", err)
         self.assertIn("saved by admin at 20", err)
-        self.assertIn('main.py", line 5, in main\n', err)
+        self.assertIn('File "blink.py", line 5, in main\n', err)
         self.assertIn("ValueError: no sensor", err)
 
         self.assertEqual([one["outcome"] for one in self.table("rollback", pi, "blink")], ["running"])
