@@ -13,6 +13,7 @@ from attrs import evolve, field, frozen
 from himbeerecouch.couch import answers, query
 from himbeerecouch.errors import (
     AmbiguousProgram,
+    BadRequest,
     Conflict,
     CouchError,
     Forbidden,
@@ -29,6 +30,8 @@ from himbeerecouch.model import Json
 FEW = 8
 """So many Pis are asked for one after the other by the index; for more of them the database is read once as a whole."""
 PAGE = 500
+FIND_S = 120.0
+"""An index that is new is built first."""
 BULK_BYTES = 8 * 1024 * 1024
 """Of documents in one request; each may be larger by itself."""
 
@@ -101,7 +104,13 @@ async def _of_types(desk: Desk, kinds: Sequence[object]) -> list[Json]:
         asked["use_index"] = [query.DESIGN_DOCUMENT, query.BY_TYPE]
     found: list[Json] = []
     while True:
-        answer = await desk.ask("POST", desk.database, "_find", body=asked, timeout_s=120.0)
+        try:
+            answer = await desk.ask("POST", desk.database, "_find", body=asked, timeout_s=FIND_S)
+        except (BadRequest, NotFound):
+            # CouchDB goes on without an index that is not there; others refuse.
+            if asked.pop("use_index", None) is None:
+                raise
+            continue
         page, bookmark = answers.page("_find", answer)
         found += page
         if len(page) < PAGE or bookmark is None or bookmark == asked.get("bookmark"):
