@@ -120,11 +120,13 @@ class ReadmeTests(SynchronousTestCase):
         )
 
     def test_security(self) -> None:
-        """The lines of security.rst close a database that was public, and the Pi goes on."""
+        """The lines of security.rst make an operator, and close a database that was public; the Pi goes on."""
         self.run_document(README)
         for path in (PATH, f"{PATH}_status"):
             self.world.couch.ask("PUT", f"{path}/_security", {"members": {}})
         self.assertIn(f"open: {DATABASE} is public", self.run_setup("--check").stdout)
         self.run_lines("\n".join(blocks(DOCS / "security.rst", "sh")))
         self.assertNotIn("is public", self.run_setup("--check").stdout)
+        self.run_setup()
+        self.world.couch = Couch(self.world.server.url, "alice", "hers-alone")
         self.assertEqual(self.world.command("c", "echo", "x")["ret"], ["x\n", ""])
