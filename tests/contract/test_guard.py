@@ -10,6 +10,7 @@ from attrs import astuple
 
 from himbeerecouch.fleet import guard
 from himbeerecouch.fleet.guard import Place
+from himbeerecouch.fleet.rights import OPERATOR
 from tests.contract.server import Client, ContractCase, Reply
 from tests.guard_table import FORBIDDEN, Actor, actors, rows
 
@@ -122,6 +123,18 @@ class GuardContract(ContractCase):
         self.assertEqual((await self.admin.ask("GET", f"{self.programs}/_design/other")).status, 404)
         rights = (await self.admin.ask("GET", f"{self.programs}/_security")).json
         self.assertEqual(rights["admins"]["roles"], ["_admin"])
+
+    async def test_roles(self) -> None:
+        """Nobody gives himself a role, or makes a user who has one."""
+        for who in (self.them.pi, self.them.reader):
+            client, path = self.clients[who], f"/_users/org.couchdb.user:{who.name}"
+            own = (await client.ask("GET", path)).json
+            self.assertGreaterEqual((await client.ask("PUT", path, {**own, "roles": [OPERATOR]})).status, 400)
+            self.assertEqual((await self.admin.ask("GET", path)).json["roles"], [*who.roles])
+            name = f"evil-{uuid4().hex}"
+            evil = {"name": name, "password": "x", "roles": [OPERATOR], "type": "user"}
+            self.assertGreaterEqual((await client.ask("PUT", f"/_users/org.couchdb.user:{name}", evil)).status, 400)
+            self.assertEqual((await self.admin.ask("GET", f"/_users/org.couchdb.user:{name}")).status, 404)
 
     async def test_attachments(self) -> None:
         """A Pi hangs nothing onto a command."""
