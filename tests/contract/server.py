@@ -24,9 +24,10 @@ BIRTH = "instance_start_time differs for a database that was made again"
 MISSING_SINCE = "a since of a database that is gone is taken, and replays everything"
 REFUSALS_500 = "a refused _security is answered with CouchDB's 500"
 OPERATORS = "an operator that there isn't is refused"
+OWN_ROLES = "a user can't change its own roles"
 
-LACKING = {"devcouch": {EXACT_NUMBERS, LOCK_OUT, BIRTH, MISSING_SINCE, REFUSALS_500, OPERATORS}}
-"""By the beginning of the vendor's name: what a server is known not to do, as its own documentation says."""
+LACKING = {"devcouch": {EXACT_NUMBERS, LOCK_OUT, BIRTH, MISSING_SINCE, REFUSALS_500, OPERATORS, OWN_ROLES}}
+"""By the beginning of the vendor's name: what a server is known not to do."""
 
 
 @frozen
