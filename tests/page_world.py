@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,12 +23,20 @@ from urllib.parse import quote
 from himbeerecouch.couch import query
 from himbeerecouch.fleet import guard
 from himbeerecouch.fleet.guard import Place
-from tests.embedded_server import free_port
 from tests.integration.world import DATABASE, MAC_ID, PATH, TWISTD, Daemon, World, environment, until
 
 OPERATOR = {"name": "olga", "password": "operator-secret", "roles": ["himbeerecouch_operator"]}
 READER = {"name": "ren", "password": "reader-secret", "roles": ["himbeerecouch_reader"]}
 BULK = 500
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A port of this machine that nobody uses at the moment."""
+    with socket.socket(socket.AF_INET, kind) as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
 TRACEBACK = 'Traceback (most recent call last):\n  File "heater@3-c0ffee/main.py", line 4, in main\nKeyError: 1'
 
 
@@ -51,6 +60,8 @@ class PageWorld:
         self.couch = self.world.couch
         self._stack = stack
         self._port = free_port()
+        # Not the usual one: no Pi of the network that this runs in is asked.
+        self._discovery_port = free_port(socket.SOCK_DGRAM)
         self._web: subprocess.Popen[bytes] | None = None
         self._daemon: Daemon | None = None
         for path, place in ((PATH, Place.PROGRAMS), (f"{PATH}_status", Place.STATUS)):
@@ -74,7 +85,12 @@ class PageWorld:
     def start_web(self) -> None:
         """Start the page's server, on the port that it has for good."""
         listen = f"tcp:{self._port}:interface=127.0.0.1"
-        options = ["himbeerecouch-web", f"--server-file={self.world.server_file}", f"--listen={listen}"]
+        options = [
+            "himbeerecouch-web",
+            f"--server-file={self.world.server_file}",
+            f"--listen={listen}",
+            f"--discovery-port={self._discovery_port}",
+        ]
         with (self.world.folder / "web.log").open("ab") as log:
             self._web = subprocess.Popen(
                 [*TWISTD, "--nodaemon", "--pidfile=", *options],
@@ -107,6 +123,17 @@ class PageWorld:
         self._daemon = self.world.start()
         before = self.heartbeat().get("started")
         until(lambda: self.heartbeat().get("started") != before, "a heartbeat of the daemon")
+
+    def start_waiting(self, mac_id: int) -> None:
+        """Start another Pi, which has no user and tells its password to who asks."""
+        self.world.start(
+            f"--mac-id={mac_id}",
+            f"--state-dir={self.world.folder / str(mac_id)}",
+            "--discovery=enroll",
+            f"--discovery-port={self._discovery_port}",
+            password=False,
+            wait="Enrol the Pi",
+        )
 
     def stop_daemon(self) -> None:
         """Stop the Pi's daemon on purpose."""

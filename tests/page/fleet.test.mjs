@@ -39,6 +39,26 @@ test('with no Pi the page says what to do, and a Pi that comes is there without 
   await page.getByRole('row').filter({ hasText: world.mac_id }).filter({ hasText: 'online' }).waitFor();
 });
 
+test('a Pi that waits is enrolled by an admin, and by nobody else', async (t) => {
+  const waiting = 20_000_001;
+  await world.do('start_waiting', { mac_id: waiting });
+  const page = await open(t, browser, world, { as: world.admin });
+  await page.getByText('A Pi waits to be enrolled').waitFor();
+  await inAllLooks(page, 'waiting');
+  await page.getByRole('button', { name: 'Enrol' }).click();
+  await page.getByRole('row').filter({ hasText: String(waiting) }).filter({ hasText: 'online' }).waitFor();
+  await page.getByText('A Pi waits to be enrolled').waitFor({ state: 'detached' });
+  const asOperator = await open(t, browser, world, { as: world.operator });
+  await asOperator.getByRole('button', { name: 'Look for new Pis' }).waitFor();
+  await world.do('start_waiting', { mac_id: waiting + 1 });
+  await asOperator.getByRole('button', { name: 'Look for new Pis' }).click();
+  await asOperator.getByText('A Pi waits to be enrolled').waitFor();
+  assert.equal(await asOperator.getByRole('button', { name: 'Enrol' }).getAttribute('title'), 'Only an admin can enrol a Pi.');
+  const asReader = await open(t, browser, world, { as: world.reader });
+  await asReader.getByText('read-only').waitFor();
+  assert.equal(await asReader.getByRole('button', { name: /^Look/ }).count(), 0);
+});
+
 test('a Pi that dies turns offline by the time that passes, without any change arriving', async (t) => {
   await world.do('fleet', { count: 1, first: 7777 });
   const page = await open(t, browser, world, { as: world.operator });

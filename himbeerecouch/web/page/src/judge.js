@@ -28,8 +28,15 @@ export const PI_STATES = {
   never: ['unknown', 'never seen'],
 };
 
+/** [tone, words] for a program of a heartbeat. */
+export function shownState({ state, error }) {
+  // Where it is always to begin again, it waits for that after a good end as well.
+  if (state === 'backoff' && !error) return ['busy', 'ended, begins again'];
+  return PROGRAM_STATES[state] ?? ['unknown', state];
+}
+
 export function isFailing(program) {
-  return PROGRAM_STATES[program.state]?.[0] === 'bad';
+  return shownState(program)[0] === 'bad';
 }
 
 /**

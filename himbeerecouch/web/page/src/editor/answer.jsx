@@ -1,9 +1,8 @@
-/** What the Pi says of the revision that was saved, and tracebacks whose lines can be jumped to. */
+/** What the Pi says of the revision that was saved. */
 
 import { titleOf } from '../state.js';
 import { Ago, State } from '../ui/marks.jsx';
 import { shortRev } from './document.js';
-import { pieces, placeLink } from './traceback.js';
 
 /** Of each stage: [tone, what is said of it]. */
 const STAGES = {
@@ -61,25 +60,6 @@ function Words({ macId, rev, outcome, justSaved, pi }) {
         )}
       </span>
     </>
-  );
-}
-
-/** A traceback; its places are links that lead to the line, and leave out the revision, which is the one shown above. */
-export function Traceback({ text, macId, programId }) {
-  return (
-    <pre class="traceback" tabIndex={0} role="group" aria-label="Traceback">
-      {pieces(text).map(({ text: piece, place }, index) => {
-        const href = place && placeLink(macId, programId, place);
-        return href ? (
-          <a key={index} href={href} title={piece}>
-            {place.group === 'global' && 'global '}
-            {place.module}, line {place.line}
-          </a>
-        ) : (
-          piece
-        );
-      })}
-    </pre>
   );
 }
 

@@ -1,8 +1,8 @@
 import { useEffect, useLayoutEffect } from 'preact/hooks';
-import { PROGRAM_STATES } from '../judge.js';
+import { shownState } from '../judge.js';
 import { to } from '../route.js';
-import { connection, openPi } from '../state.js';
-import { Ago, PiState, State } from '../ui/marks.jsx';
+import { connection, openPi, whyReadOnly } from '../state.js';
+import { Ago, ButtonLink, PiState, State } from '../ui/marks.jsx';
 import { counts, filter, KINDS, kind, rows, total } from './rows.js';
 import { useRowsInSight } from './virtual.js';
 import { Waiting } from './waiting.jsx';
@@ -27,9 +27,9 @@ export function Fleet() {
       <div class="head">
         <h1 tabIndex={-1}>Pis</h1>
         {total.value > 0 && <Filter />}
-        <a class="button main" href={to.create()}>
+        <ButtonLink kind="main" why={whyReadOnly.value} href={to.create()}>
           New program
-        </a>
+        </ButtonLink>
       </div>
       <Waiting />
       {total.value > 0 ? <List /> : connecting ? <p class="quiet">Asking the database …</p> : <Nobody />}
@@ -143,7 +143,7 @@ function Programs({ judged: { state, failing, running } }) {
     <>
       {failing.length > 0 && (
         <State tone={current ? 'bad' : 'unknown'}>
-          {failing[0].name} {PROGRAM_STATES[failing[0].state][1]}
+          {failing[0].name} {shownState(failing[0])[1]}
           {failing.length > 1 && ` and ${failing.length - 1} more`}
         </State>
       )}

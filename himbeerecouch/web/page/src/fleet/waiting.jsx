@@ -4,8 +4,24 @@ import { useEffect, useState } from 'preact/hooks';
 import { canWrite, enroll, heartbeats, isAdmin, probe } from '../state.js';
 import { Button } from '../ui/marks.jsx';
 
+/**
+ * Who is asked tries to log in, and has four attempts in five minutes: so the network is not asked with each look at the
+ * page, and by itself for those only who can enrol somebody.
+ */
+const AGAIN_MS = 5 * 60 * 1000;
+const KEPT = 'himbeerecouch.waiting';
+
+function recall() {
+  try {
+    const { atMs, found } = JSON.parse(sessionStorage.getItem(KEPT));
+    return Math.abs(Date.now() - atMs) < AGAIN_MS ? found : null;
+  } catch {
+    return null;
+  }
+}
+
 export function Waiting() {
-  const [found, setFound] = useState([]);
+  const [found, setFound] = useState(() => recall());
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState('');
   const [enrolled, setEnrolled] = useState({});
@@ -13,17 +29,19 @@ export function Waiting() {
     setBusy(true);
     setError('');
     try {
-      setFound(await probe());
+      const answers = await probe();
+      setFound(answers);
+      sessionStorage.setItem(KEPT, JSON.stringify({ atMs: Date.now(), found: answers }));
     } catch (problem) {
       setError(problem.reason);
     }
     setBusy(false);
   };
   useEffect(() => {
-    if (canWrite.value) look();
+    if (isAdmin.value && !found) look();
   }, []);
   if (!canWrite.value) return null;
-  const waiting = found.filter(({ mac_id, enrolled: known }) => !known && !heartbeats.value.has(String(mac_id)));
+  const waiting = (found ?? []).filter(({ mac_id, enrolled: known }) => !known && !heartbeats.value.has(String(mac_id)));
   const start = async (macId, replace = false) => {
     setEnrolled((old) => ({ ...old, [macId]: 'busy' }));
     try {
@@ -49,10 +67,10 @@ export function Waiting() {
       ))}
       <p class="looking quiet">
         <span role="status">
-          {error ? `Could not look for new Pis: ${error}` : busy ? 'Looking for new Pis on this network …' : waiting.length ? '' : 'No new Pi waits on the network of this page’s server.'}
+          {error ? `Could not look for new Pis: ${error}` : busy ? 'Looking for new Pis on this network …' : found && !waiting.length ? 'No new Pi waits on the network of this page’s server.' : ''}
         </span>{' '}
         <Button kind="plain" why={busy ? 'It is looking.' : ''} onClick={look}>
-          Look again
+          {found ? 'Look again' : 'Look for new Pis'}
         </Button>
       </p>
     </section>
@@ -61,7 +79,7 @@ export function Waiting() {
 
 function wordsOf(state) {
   if (state === 'busy') return 'Asking for its password, and making its user …';
-  if (state === 'done') return 'It is enrolled, and logs in within a minute.';
+  if (state === 'done') return 'It is enrolled, and logs in within moments, within five minutes at the latest.';
   if (state === 'there') return 'It has a user already, who logs in with another password.';
   return state ?? '';
 }

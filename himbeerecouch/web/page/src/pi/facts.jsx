@@ -2,12 +2,12 @@
 
 import { Ago, State } from '../ui/marks.jsx';
 
-export function Facts({ macId, beat, warnings, online }) {
+export function Facts({ macId, title, beat, warnings, online }) {
   const { health = {}, versions = {} } = beat ?? {};
   const facts = [
     ['MacID', <span class="mono">{macId}</span>],
     ['Address', beat?.ip && <span class="mono">{beat.ip}</span>],
-    ['Host name', beat?.hostname],
+    ['Host name', beat?.hostname !== title && beat?.hostname],
     ['Model', versions.model],
     ['System', versions.os],
     ['himbeerecouch', versions.himbeerecouch],
@@ -30,7 +30,7 @@ export function Facts({ macId, beat, warnings, online }) {
       ))}
       <dl>
         {facts
-          .filter(([, value]) => value !== null && value !== undefined && value !== '')
+          .filter(([, value]) => value !== null && value !== undefined && value !== false && value !== '')
           .map(([name, value]) => (
             <div key={name}>
               <dt>{name}</dt>

@@ -37,7 +37,7 @@ export function takeLog(known, doc) {
     const before = known.get(program) ?? { lines: [], dropped: null };
     const add = (kind, text) => entries.push({ program, name, kind, text });
     const common = overlap(before.lines, lines);
-    if (before.lines.length && lines.length && !common) add('gap', 'Lines between these were not seen here.');
+    if (before.lines.length && lines.length && !common) add('gap', 'Lines may be missing here: it began anew, or printed more than there is room for.');
     const more = before.dropped === null ? dropped : dropped - before.dropped;
     if (more > 0) add('gap', `${more} ${more === 1 ? 'line' : 'lines'} dropped: it printed too fast.`);
     const fresh = lines.slice(common);

@@ -52,7 +52,7 @@ export function Pi({ macId }) {
           This Pi is off, or has no network. What follows is what it told last. What is saved now, it takes over when it is back.
         </p>
       )}
-      <Facts macId={macId} beat={beat} warnings={judged.warnings} online={online} />
+      <Facts macId={macId} title={title} beat={beat} warnings={judged.warnings} online={online} />
       <div class="columns">
         <Programs macId={macId} beat={beat} state={judged.state} online={online} showLog={showLog} />
         <div class="column">

@@ -5,7 +5,7 @@ import { isFailing } from '../judge.js';
 import { to } from '../route.js';
 import { openedState, programs, removeProgram, setStopped, whyReadOnly } from '../state.js';
 import { Dialog } from '../ui/dialog.jsx';
-import { Ago, Button, ProgramState, State } from '../ui/marks.jsx';
+import { Ago, Button, ButtonLink, ProgramState, State } from '../ui/marks.jsx';
 import { Traceback } from '../ui/traceback.jsx';
 
 /** Every program that is saved for the Pi, or that it tells of: {id, doc, told}. */
@@ -24,9 +24,9 @@ export function Programs({ macId, beat, state, online, showLog }) {
     <section class="programs" aria-labelledby="programs">
       <div class="section-head">
         <h2 id="programs">Programs</h2>
-        <a class="button main" href={to.create(macId)}>
+        <ButtonLink kind="main" why={whyReadOnly.value} href={to.create(macId)}>
           New program
-        </a>
+        </ButtonLink>
       </div>
       {error && (
         <p class="notice bad" role="alert">
@@ -110,7 +110,7 @@ function Program({ macId, id, doc, told, name, state, online, showLog }) {
 
 function StateOf({ doc, told, state, online }) {
   if (state === 'stopped') return <State tone="calm">not running</State>;
-  if (told) return <ProgramState state={told.state} current={online} />;
+  if (told) return <ProgramState program={told} current={online} />;
   if (isLibrary(doc)) return <State tone="calm">global modules only</State>;
   if (doc?.stopped) return <State tone="calm">stopped</State>;
   return <State tone="unknown">{online ? 'not taken over yet' : 'not known'}</State>;

@@ -1,6 +1,6 @@
 /** Small things that are shown in many places. */
 
-import { PI_STATES, PROGRAM_STATES } from '../judge.js';
+import { PI_STATES, shownState } from '../judge.js';
 import { now } from '../state.js';
 import { clockTime, duration } from '../time.js';
 
@@ -29,9 +29,9 @@ export function PiState({ state }) {
   return <State tone={tone}>{words}</State>;
 }
 
-/** `current` is whether that is so now; else it is what was last heard. */
-export function ProgramState({ state, current = true }) {
-  const [tone, words] = PROGRAM_STATES[state] ?? ['unknown', state];
+/** The state of a program of a heartbeat; `current` is whether that is so now, else it is what was last heard. */
+export function ProgramState({ program, current = true }) {
+  const [tone, words] = shownState(program);
   return current ? <State tone={tone}>{words}</State> : <State tone="unknown">{`was ${words}`}</State>;
 }
 
@@ -39,11 +39,22 @@ export function ProgramState({ state, current = true }) {
 export function Ago({ ms, suffix = ' ago' }) {
   if (ms === null || ms === undefined || Number.isNaN(ms)) return <span>–</span>;
   const exact = new Date(ms);
-  const shown = now.value === null ? clockTime(ms, null) : `${duration((now.value - ms) / 1000)}${suffix}`;
+  const ageS = now.value === null ? null : (now.value - ms) / 1000;
+  const shown = ageS === null ? clockTime(ms, null) : ageS < 1 && suffix ? 'just now' : `${duration(ageS)}${suffix}`;
   return (
     <time datetime={exact.toISOString()} title={exact.toLocaleString()}>
       {shown}
     </time>
+  );
+}
+
+/** A link that looks like a button; where `why` says so, it leads nowhere. */
+export function ButtonLink({ why = '', href, kind = '', children }) {
+  if (why) return <Button why={why} kind={kind}>{children}</Button>;
+  return (
+    <a class={`button ${kind}`} href={href}>
+      {children}
+    </a>
   );
 }
 
