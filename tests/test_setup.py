@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from himbeerecouch.embedded import validate
 from himbeerecouch.errors import CouchError, Forbidden, HimbeerecouchError
 from himbeerecouch.fleet import guard, preparation
 from himbeerecouch.fleet.desk import Basic, Desk
@@ -94,6 +95,17 @@ class FreshTests(SetupCase):
         self.assertEqual(ran.exit_code, 1)
         self.assertIn(f"missing: there is no database {DATABASE}\n", ran.stdout)
         self.assertEqual(await self.desk.ask("GET", "_all_dbs"), ["_users"])
+
+    async def test_no_javascript(self) -> None:
+        """An embedded database that lacks the engine says what to install; all else is made already."""
+        self.patch(validate, "engine_is_there", lambda: False)
+        ran = await self.himbeerecouch("setup")
+        self.assertEqual(ran.exit_code, 1)
+        self.assertIn("install himbeerecouch[embedded]", ran.stderr)
+        self.assertEqual(len(ran.stdout.splitlines()), 4)
+        self.patch(validate, "engine_is_there", lambda: True)
+        ran = await self.himbeerecouch("setup")
+        self.assertEqual((ran.exit_code, ran.stdout.count("put up the guard")), (0, 2))
 
     async def test_json(self) -> None:
         """With --json what was done and what was found are one value for another program."""
