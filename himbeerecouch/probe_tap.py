@@ -6,12 +6,12 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from twisted.application.service import IService
 from twisted.python import usage
 
 from himbeerecouch.discovery.ask import probe
+from himbeerecouch.discovery.listing import listed
 from himbeerecouch.discovery.wire import PORT
 from himbeerecouch.model import Answer
 
@@ -72,7 +72,8 @@ def _run(options: Options) -> int:
         return _complain(str(error))
     except KeyboardInterrupt:
         return 130
-    print(_as_json(answers) if options["json"] else _as_table(answers), end="", flush=True)  # noqa: T201 - the output
+    shown = json.dumps(list(map(listed, answers)), indent=2) + "\n" if options["json"] else _as_table(answers)
+    print(shown, end="", flush=True)  # noqa: T201 - the output
     if not answers:
         _complain(f"no Raspberry Pi answered within {options['timeout']:g} s")
         return 1
@@ -82,25 +83,6 @@ def _run(options: Options) -> int:
 def _complain(message: str) -> int:
     print(f"himbeerecouch-probe: {message}", file=sys.stderr)  # noqa: T201 - this is the message's way out
     return 2
-
-
-def _as_json(answers: Sequence[Answer]) -> str:
-    """Each with its address, and whether its password was sealed on its way."""
-    listed: list[dict[str, Any]] = [
-        {
-            "MacID": answer.mac_id,
-            **_password(answer),
-            "address": answer.address,
-        }
-        for answer in answers
-    ]
-    return json.dumps(listed, indent=2) + "\n"
-
-
-def _password(answer: Answer) -> dict[str, Any]:
-    if answer.password is None:
-        return {"enrolled": True}
-    return {"password": answer.password, "sealed": answer.sealed}
 
 
 def _as_table(answers: Sequence[Answer]) -> str:

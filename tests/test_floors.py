@@ -34,6 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "couch.answers",
         "couch.asks",
         "couch.query",
+        "discovery.listing",
         "discovery.wire",
         "documents",
         "plan",

@@ -10,8 +10,8 @@ import click
 
 from himbeerecouch.cli import show
 from himbeerecouch.cli.context import Settings, with_settings
+from himbeerecouch.discovery.listing import listed
 from himbeerecouch.discovery.wire import PORT
-from himbeerecouch.model import Answer
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,16 +62,10 @@ def probe(settings: Settings, timeout_s: float, discovery_port: int, as_json: bo
 
     answers = ask.probe(settings.url(), timeout_s, port=discovery_port)
     if as_json:
-        show.print_json([as_on_the_wire(answer) for answer in answers])
+        show.print_json([listed(answer) for answer in answers])
     else:
         rows = [(answer.mac_id, answer.address, answer.password or "(enrolled)") for answer in answers]
         show.print_table(("MacID", "address", "password"), rows)
     if not answers:
         show.say(f"no Raspberry Pi answered within {timeout_s:g} s")
     return 0 if answers else 1
-
-
-def as_on_the_wire(answer: Answer) -> dict[str, Any]:
-    """Give what a Pi said, with its address."""
-    told: dict[str, Any] = {"enrolled": True} if answer.password is None else {"password": answer.password}
-    return {"MacID": answer.mac_id, **told, "address": answer.address}
