@@ -11,8 +11,8 @@ from click.testing import Result
 from twisted.internet.task import deferLater
 
 from himbeerecouch.cli import local
-from himbeerecouch.fleet import guard, programs
-from himbeerecouch.fleet.programs import Edit
+from himbeerecouch.fleet import guard, programs, saving
+from himbeerecouch.fleet.saving import Edit
 from tests.cli_case import DATABASE
 from tests.program_case import CODE, MAC_ID, PI, ProgramCase
 
@@ -212,6 +212,19 @@ class DeployTests(CommandCase):
         self.assertEqual(ran.stdout.count("not saved"), 2)
         self.assertIn("2 of 2 failed", ran.stderr)
 
+    async def test_status_that_may_not_be_read(self) -> None:
+        """Where nobody can tell how it is doing, what was saved is told all the same."""
+        await guard_both(self)
+        await self.desk.put("_users", USER | {"roles": ["himbeerecouch_operator"]})
+        await self.desk.ask("PUT", f"{DATABASE}_status", "_security", body={"members": {"names": ["somebody"]}})
+        operator = {"HIMBEERECOUCH_USER": "rita", "HIMBEERECOUCH_PASSWORD": "secret"}
+        path = self.write("blink.py")
+        text = await self.failed("deploy", path, "--to", PI, environment=operator)
+        self.assertIn("saved, revision 1-", text)
+        self.assertIn("the status can't be read: ", text)
+        ran = await self.himbeerecouch("deploy", path, "--to", f"{PI},8", environment=operator)
+        self.assertEqual((ran.exit_code, ran.stdout.count("the status can't be read")), (1, 2))
+
     async def test_watch(self) -> None:
         """--watch ends when somebody else has saved the program meanwhile, and does not replace that."""
         path = self.write("blink.py")
@@ -219,7 +232,7 @@ class DeployTests(CommandCase):
         async def somebody() -> None:
             while (there := await self.desk.find_one(DATABASE, ID)) is None:
                 await deferLater(self.reactor, 0.01)
-            await programs.save(self.desk, [Edit(there, {**there, "code": "theirs"})])
+            await saving.save(self.desk, [Edit(there, {**there, "code": "theirs"})])
             self.write("blink.py", "def main(:")
             await deferLater(self.reactor, 0.5)
             self.write("blink.py", OTHER)

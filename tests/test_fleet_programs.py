@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from himbeerecouch.errors import AmbiguousProgram, Forbidden, NotFound, Unavailable, UnknownProgram, UnknownVersion
-from himbeerecouch.fleet import deployments, programs
-from himbeerecouch.fleet.programs import Edit
+from himbeerecouch.fleet import deployments, programs, saving
+from himbeerecouch.fleet.saving import Edit
 from himbeerecouch.model import Json
 from tests.cli_case import DATABASE
 from tests.program_case import MAC_ID, ProgramCase
@@ -73,10 +73,10 @@ class SaveTests(ProgramCase):
         """What is replaced is kept first, also where others had saved it; who saved the new one is written down."""
         await self.program("p", code="a")
         await self.program("p", code="b")
-        (saved,) = await programs.save(self.desk, [await self.edit("p", code="c")])
+        (saved,) = await saving.save(self.desk, [await self.edit("p", code="c")])
         self.assertEqual((saved.changed, saved.problem), (True, ""))
         self.assertEqual(await self.kept("p"), [("3", "admin"), ("2", None)])
-        (again,) = await programs.save(self.desk, [await self.edit("p", code="c")])
+        (again,) = await saving.save(self.desk, [await self.edit("p", code="c")])
         self.assertEqual((again.changed, again.rev), (False, saved.rev))
         versions = await programs.history(self.desk, "p")
         self.assertEqual([(one.document or {}).get("code") for one in versions], ["c", "b"])
@@ -85,32 +85,40 @@ class SaveTests(ProgramCase):
         """Who was slower is told who was faster; what he had is not saved, and nothing is lost."""
         await self.program("p", code="a")
         mine = await self.edit("p", code="mine")
-        await programs.save(self.desk, [await self.edit("p", code="theirs")])
+        await saving.save(self.desk, [await self.edit("p", code="theirs")])
         other = await self.edit("q", code="q")
-        told = await programs.save(self.desk, [mine, other])
+        told = await saving.save(self.desk, [mine, other])
         self.assertEqual([(one.program, one.rev is None) for one in told], [("p", True), ("q", False)])
         self.assertIn("was saved meanwhile, by admin at 20", told[0].problem)
         self.assertEqual((await self.desk.get(DATABASE, "p"))["code"], "theirs")
         slow = await self.edit("q", code="mine")
-        await programs.remove(self.desk, await self.desk.get(DATABASE, "q"))
-        (told_of,) = await programs.save(self.desk, [slow])
+        await saving.remove(self.desk, await self.desk.get(DATABASE, "q"))
+        (told_of,) = await saving.save(self.desk, [slow])
         self.assertIn("q was removed meanwhile", told_of.problem)
         self.assertEqual(await self.kept("q"), [("2", "admin"), ("1", "admin")])
+
+    async def test_taken(self) -> None:
+        """The id of a new program may be that of a document which was handed to another Pi."""
+        await self.program(f"{MAC_ID}:p", type=8)
+        edits = await programs.edits(self.desk, [MAC_ID], "p", {"code": "a"})
+        (saved,) = await saving.save(self.desk, list(edits.values()))
+        self.assertEqual(saved.rev, None)
+        self.assertIn("which is no program of this Pi", saved.problem)
 
     async def test_somebody(self) -> None:
         """Who saves by other means leaves no name."""
         rev = await self.program("p")
-        self.assertEqual(await programs.saved_by(self.desk, "p", rev), "by somebody who left no name")
+        self.assertEqual(await saving.saved_by(self.desk, "p", rev), "by somebody who left no name")
 
     async def test_remove(self) -> None:
         """A removal is kept with who did it; one that somebody has just replaced is not removed."""
         await self.program("p", code="a")
         before = await self.desk.get(DATABASE, "p")
         await self.program("p", code="b")
-        late = await programs.remove(self.desk, before)
+        late = await saving.remove(self.desk, before)
         self.assertEqual((late.rev, late.changed), (None, False))
         self.assertIn("meanwhile", late.problem)
-        gone = await programs.remove(self.desk, await self.desk.get(DATABASE, "p"))
+        gone = await saving.remove(self.desk, await self.desk.get(DATABASE, "p"))
         self.assertEqual((gone.changed, gone.problem), (True, ""))
         self.assertEqual(await self.kept("p"), [("3", "admin"), ("2", None), ("1", None)])
         with self.assertRaises(UnknownProgram):
@@ -120,20 +128,20 @@ class SaveTests(ProgramCase):
         """What the server does not let somebody save is told in its words."""
         code = 'function (doc) { if (doc.type !== "deployment" && doc.code === "b") throw({forbidden: "not b"}); }'
         await self.desk.put(DATABASE, {"_id": "_design/guard", "validate_doc_update": code})
-        (saved,) = await programs.save(self.desk, [await self.edit("p", code="b")])
+        (saved,) = await saving.save(self.desk, [await self.edit("p", code="b")])
         self.assertEqual((saved.rev, saved.problem), (None, "not b"))
 
     async def test_history_that_may_not_be_written(self) -> None:
         """Without a history nothing is replaced; and where only who did it can't be written, it says so."""
         code = 'function (doc) { if (doc.type === "deployment") throw({forbidden: "no history"}); }'
         await self.desk.put(DATABASE, {"_id": "_design/guard", "validate_doc_update": code})
-        (saved,) = await programs.save(self.desk, [await self.edit("p", code="a")])
+        (saved,) = await saving.save(self.desk, [await self.edit("p", code="a")])
         self.assertIsNotNone(saved.rev)
         self.assertIn("not who did it: document 'deployment:p:1-", saved.problem)
         with self.assertRaises(Forbidden):
-            await programs.save(self.desk, [await self.edit("p", code="b")])
+            await saving.save(self.desk, [await self.edit("p", code="b")])
         with self.assertRaises(Forbidden):
-            await programs.remove(self.desk, await self.desk.get(DATABASE, "p"))
+            await saving.remove(self.desk, await self.desk.get(DATABASE, "p"))
         self.assertEqual((await self.desk.get(DATABASE, "p"))["code"], "a")
 
     async def test_removal_that_can_not_be_written_down(self) -> None:
@@ -141,7 +149,7 @@ class SaveTests(ProgramCase):
         code = "function (doc) { if (doc.removed) throw({forbidden: 'no'}); }"
         await self.desk.put(DATABASE, {"_id": "_design/guard", "validate_doc_update": code})
         await self.program("p")
-        gone = await programs.remove(self.desk, await self.desk.get(DATABASE, "p"))
+        gone = await saving.remove(self.desk, await self.desk.get(DATABASE, "p"))
         self.assertEqual(gone.changed, True)
         self.assertIn("it is removed, but not who did it", gone.problem)
 
@@ -149,26 +157,26 @@ class SaveTests(ProgramCase):
         """What is in the history stays as it is; what somebody has deleted from it is written again."""
         rev = await self.program("p")
         version = deployments.of(await self.desk.get(DATABASE, "p"), at=0.0, by="first")
-        await programs.keep(self.desk, [version])
-        await programs.keep(self.desk, [deployments.of({"_id": "p", "_rev": rev}, at=1.0, by="second")])
+        await saving.keep(self.desk, [version])
+        await saving.keep(self.desk, [deployments.of({"_id": "p", "_rev": rev}, at=1.0, by="second")])
         (kept,) = await programs.history(self.desk, "p")
         self.assertEqual(kept, version)
         await self.desk.delete(DATABASE, kept.id, (await self.desk.get(DATABASE, kept.id))["_rev"])
-        await programs.keep(self.desk, [version])
+        await saving.keep(self.desk, [version])
         self.assertEqual(await programs.history(self.desk, "p"), [version])
 
     def test_parts(self) -> None:
         """Many documents go in several requests; one that is too large for any goes alone."""
         small, large = {"_id": "s"}, {"_id": "l" * 100}
         documents = [small, small, large, small]
-        self.assertEqual(list(programs.parts(documents, 30)), [[small, small], [large], [small]])
-        self.assertEqual(list(programs.parts([])), [])
+        self.assertEqual(list(saving.parts(documents, 30)), [[small, small], [large], [small]])
+        self.assertEqual(list(saving.parts([])), [])
 
     def test_errors(self) -> None:
         """A row of _bulk_docs is the error that its word stands for."""
         table = {"forbidden": Forbidden, "unauthorized": Forbidden, "not_found": NotFound, "internal": Unavailable}
         for word, kind in table.items():
-            error = programs.error_of({"id": "p", "error": word, "reason": "why"})
+            error = saving.error_of({"id": "p", "error": word, "reason": "why"})
             self.assertEqual((type(error), str(error)), (kind, "document 'p': why"))
 
 
@@ -189,7 +197,7 @@ class VersionTests(ProgramCase):
         """A program that was removed has its versions, under its name and its id, but not another Pi's."""
         for id, mac_id in ((f"{MAC_ID}:p", MAC_ID), ("by-hand", MAC_ID), ("others", 8)):
             await self.program(id, type=mac_id)
-            await programs.remove(self.desk, await self.desk.get(DATABASE, id))
+            await saving.remove(self.desk, await self.desk.get(DATABASE, id))
         for name in ("p", "by-hand"):
             now, revs = await self.history_of(name)
             self.assertEqual((now, [rev.partition("-")[0] for rev in revs]), (None, ["2", "1"]))
@@ -202,7 +210,7 @@ class VersionTests(ProgramCase):
         await self.program("p", code="a")
         for code in ("b", "c"):
             before = await self.desk.get(DATABASE, "p")
-            await programs.save(self.desk, [Edit(before, {**before, "code": code})])
+            await saving.save(self.desk, [Edit(before, {**before, "code": code})])
         now, versions = await programs.history_of(self.desk, MAC_ID, "p")
         for rev, code in ((None, "b"), ("1", "a"), (versions[1].rev, "b")):
             found = programs.version(versions, now, "p", rev)

@@ -111,11 +111,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "fleet.names",
         "fleet.orders",
         "fleet.preparation",
-        "fleet.programs",
+        "fleet.saving",
         "fleet.waiting",
         "programs.keeper",
     ),
-    ("commands.entry", "fleet.heartbeats"),
+    ("commands.entry", "fleet.heartbeats", "fleet.programs"),
     # ... then the services ...
     ("commands.runner", "couch.changes", "discovery.ask", "discovery.responder", "programs.host", "status.service"),
     ("actions", "fleet.network", "node", "util"),

@@ -8,10 +8,10 @@ import click
 
 from himbeerecouch.cli import ask, rollout, show
 from himbeerecouch.cli.context import with_desk
-from himbeerecouch.fleet import names, programs
+from himbeerecouch.fleet import names, programs, saving
 from himbeerecouch.fleet.desk import Desk
 from himbeerecouch.fleet.outcomes import Outcome
-from himbeerecouch.fleet.programs import Edit
+from himbeerecouch.fleet.saving import Edit
 
 
 @click.command()
@@ -57,7 +57,7 @@ async def _set_stopped(desk: Desk, pi: str, program: str, *, stopped: bool, wait
     if stopped:
         after["stopped"] = True
     wanted = frozenset({Outcome.STOPPED, Outcome.NOTHING}) if stopped else rollout.RUNS
-    (saved,) = await programs.save(desk, [Edit(before, after)])
+    (saved,) = await saving.save(desk, [Edit(before, after)])
     step = rollout.Step(mac_id, programs.label(before), saved, runnable=rollout.runnable(after))
     return await rollout.finish(desk, {mac_id: pi}, [step], wait_s=wait_s, as_json=as_json, wanted=wanted)
 
@@ -86,7 +86,7 @@ async def remove(desk: Desk, *, pi: str, program: Sequence[str], yes: bool, wait
         show.say("nothing was removed")
         return 1
     steps = [
-        rollout.Step(mac_id, label, await programs.remove(desk, each), runnable=rollout.runnable(each), removed=True)
+        rollout.Step(mac_id, label, await saving.remove(desk, each), runnable=rollout.runnable(each), removed=True)
         for label, each in zip(labels, found, strict=True)
     ]
     wanted = frozenset({Outcome.REMOVED, Outcome.NOTHING})

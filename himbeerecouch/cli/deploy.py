@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
 from twisted.internet.defer import CancelledError, Deferred, succeed
 
 from himbeerecouch.cli import local, rollout, show
-from himbeerecouch.cli.complaints import in_words
 from himbeerecouch.cli.context import with_desk
-from himbeerecouch.errors import HimbeerecouchError
-from himbeerecouch.fleet import deployments, programs
+from himbeerecouch.fleet import deployments, programs, saving
 from himbeerecouch.fleet.desk import Desk
-from himbeerecouch.fleet.programs import Edit
+from himbeerecouch.fleet.saving import Edit
 from himbeerecouch.model import Json
 
 
@@ -96,13 +95,13 @@ class Rollout:
     async def save(self, called: Mapping[int, str], sources: Json) -> tuple[rollout.Step, ...]:
         """Save it for all of the Pis."""
         edits = await programs.edits(self._desk, list(called), self._name, sources, self._revs)
-        saved = await programs.save(self._desk, list(edits.values()))
+        saved = await saving.save(self._desk, list(edits.values()))
         steps = []
         for (mac_id, edit), done in zip(edits.items(), saved, strict=True):
             replaces = ""
             if len(edits) == 1 and done.changed and edit.before is not None:
                 rev = edit.before["_rev"]
-                replaces = f"{rev}, saved {await programs.saved_by(self._desk, done.program, rev)}"
+                replaces = f"{rev}, saved {await saving.saved_by(self._desk, done.program, rev)}"
             runnable = rollout.runnable(edit.after)
             steps.append(rollout.Step(mac_id, self._name, done, runnable, path=self._path, replaces=replaces))
             if done.rev is not None:
@@ -134,12 +133,8 @@ class Rollout:
             saves.close()
 
     async def _tell(self, called: Mapping[int, str], *steps: rollout.Step) -> None:
-        try:
+        with suppress(CancelledError):
             await self.finish(called, *steps)
-        except CancelledError:
-            pass
-        except HimbeerecouchError as error:
-            show.say(in_words(error, self._desk), fg="red")
 
     async def _changed(self, saves: local.Saves, sources: Json) -> Json:
         """Wait until there are other sources that are any good."""

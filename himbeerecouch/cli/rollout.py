@@ -11,11 +11,12 @@ import click
 from attrs import frozen
 
 from himbeerecouch.cli import local, show
+from himbeerecouch.errors import CouchError
 from himbeerecouch.fleet import heartbeats, names
 from himbeerecouch.fleet.desk import Desk
 from himbeerecouch.fleet.outcomes import Outcome, Verdict
-from himbeerecouch.fleet.programs import Saved
 from himbeerecouch.fleet.roster import Presence
+from himbeerecouch.fleet.saving import Saved
 from himbeerecouch.fleet.waiting import Awaited, await_outcomes
 from himbeerecouch.model import Json
 
@@ -112,7 +113,10 @@ async def _verdicts(desk: Desk, steps: Sequence[Step], wait_s: float) -> list[Ve
     }
     # One Pi answers or not: that is no progress to look at.
     with show.progress(len(awaited), "waiting for the Pis") if len(steps) > 1 else nullcontext() as bar:
-        found = await await_outcomes(desk, list(awaited.values()), wait_s, told=lambda *_: bar and bar.update(1))
+        try:
+            found = await await_outcomes(desk, list(awaited.values()), wait_s, told=lambda *_: bar and bar.update(1))
+        except CouchError as error:  # which says nothing about what was saved
+            found = [Verdict(Outcome.UNKNOWN, f"the status can't be read: {error}") for _ in awaited]
     verdicts: dict[Step, Verdict | None] = dict(zip(awaited, found, strict=True))
     nothing = Verdict(Outcome.NOTHING, "it has no module main: only its global modules count")
     return [verdicts.get(step, None if step.runnable or step.saved.rev is None else nothing) for step in steps]

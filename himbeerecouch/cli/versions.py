@@ -9,10 +9,10 @@ import click
 
 from himbeerecouch.cli import local, rollout, show
 from himbeerecouch.cli.context import with_desk
-from himbeerecouch.fleet import deployments, names, programs
+from himbeerecouch.fleet import deployments, names, programs, saving
 from himbeerecouch.fleet.deployments import Deployment
 from himbeerecouch.fleet.desk import Desk
-from himbeerecouch.fleet.programs import Edit
+from himbeerecouch.fleet.saving import Edit
 from himbeerecouch.model import Json
 
 _FILE_NAME = re.compile(r"[\w-][\w. -]*")
@@ -111,7 +111,13 @@ async def history(desk: Desk, *, pi: str, program: str, as_json: bool) -> int:
         return 0
     rev = None if now is None else now["_rev"]
     rows = [
-        (one.rev, one.at[:19].replace("T", " "), show.plain(one.by or "?"), _what(one, older), one.rev == rev)
+        (
+            show.plain(one.rev),
+            show.plain(one.at[:19].replace("T", " ")),
+            show.plain(one.by or "?"),
+            _what(one, older),
+            one.rev == rev,
+        )
         for one, older in zip(versions, [*versions[1:], None], strict=True)
     ]
     show.print_table(
@@ -155,7 +161,7 @@ async def rollback(desk: Desk, *, pi: str, program: str, rev: str | None, wait_s
     after = {"_id": to.program, **deployments.rolled_back(now, to.document or {})}
     if now is None:
         after["type"] = mac_id
-    show.say(f"back to revision {to.rev}, saved {to.at} by {show.plain(to.by or '?')}")
-    (saved,) = await programs.save(desk, [Edit(now, after)])
+    show.say(show.plain(f"back to revision {to.rev}, saved {to.at or 'some time'} by {to.by or 'somebody'}"))
+    (saved,) = await saving.save(desk, [Edit(now, after)])
     step = rollout.Step(mac_id, programs.label(after), saved, runnable=rollout.runnable(after))
     return await rollout.finish(desk, {mac_id: pi}, [step], wait_s=wait_s, as_json=as_json)

@@ -7,10 +7,10 @@ from urllib.parse import unquote
 from twisted.internet.defer import Deferred
 
 from himbeerecouch import rfc3339
-from himbeerecouch.fleet import deployments, programs, waiting
+from himbeerecouch.fleet import deployments, programs, saving, waiting
 from himbeerecouch.fleet.desk import Basic, Desk
 from himbeerecouch.fleet.outcomes import Outcome
-from himbeerecouch.fleet.programs import Edit
+from himbeerecouch.fleet.saving import Edit
 from tests.contract.server import ContractCase
 
 MAC_ID = 202481591484002
@@ -35,19 +35,19 @@ class ProgramContract(ContractCase):
         macs = [MAC_ID + number for number in range(12)]
         for code in ("a", "b"):
             edits = await programs.edits(self.desk, macs, "blink", {"code": code})
-            saved = await programs.save(self.desk, list(edits.values()))
+            saved = await saving.save(self.desk, list(edits.values()))
             self.assertEqual([(one.changed, one.problem) for one in saved], [(True, "")] * 12)
         now = await programs.find(self.desk, MAC_ID, "blink")
         self.assertEqual((now["_id"], now["code"]), (f"{MAC_ID}:blink", "b"))
         late = Edit(now, {**now, "code": "late"})
-        await programs.remove(self.desk, now)
-        (told,) = await programs.save(self.desk, [late])
+        await saving.remove(self.desk, now)
+        (told,) = await saving.save(self.desk, [late])
         self.assertIn("was removed meanwhile", told.problem)
         gone, versions = await programs.history_of(self.desk, MAC_ID, "blink")
         self.assertEqual((gone, [one.document and one.document["code"] for one in versions]), (None, [None, "b", "a"]))
         to = programs.version(versions, None, now["_id"], "1")
         again = {"_id": now["_id"], **deployments.rolled_back(None, to.document or {})}
-        (saved_again,) = await programs.save(self.desk, [Edit(None, again)])
+        (saved_again,) = await saving.save(self.desk, [Edit(None, again)])
         self.assertEqual((saved_again.problem, deployments.generation(saved_again.rev or "")), ("", 4))
         self.assertEqual((await programs.find(self.desk, MAC_ID, "blink"))["code"], "a")
         kept = await programs.history(self.desk, now["_id"])
@@ -56,7 +56,7 @@ class ProgramContract(ContractCase):
     async def test_outcome(self) -> None:
         """What a Pi reports is heard of by a long poll, also beside the programs."""
         edits = await programs.edits(self.desk, [MAC_ID], "blink", {"code": "a"})
-        (saved,) = await programs.save(self.desk, list(edits.values()))
+        (saved,) = await saving.save(self.desk, list(edits.values()))
         heartbeat = {
             "_id": f"{MAC_ID}_heartbeat",
             "type": "heartbeat",
