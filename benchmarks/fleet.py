@@ -223,9 +223,11 @@ def memory_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def wait_for_heartbeats(admin: Connection, count: int, database: str = DATABASE, within_s: float = 600.0) -> None:
-    """Block until so many Pis have told how they are.  Raises TimeoutError."""
-    path = "/" + quote(f"{database}_status", safe="") + "/_all_docs"
+def wait_for_heartbeats(
+    admin: Connection, count: int, database: str = f"{DATABASE}_status", within_s: float = 600.0
+) -> None:
+    """Block until there are so many heartbeats in the database.  Raises TimeoutError."""
+    path = "/" + quote(database, safe="") + "/_all_docs"
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         rows = admin.ask("GET", path)["rows"]
