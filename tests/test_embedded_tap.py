@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch.embedded.home import Home, Login, parse_admin
 from himbeerecouch.embedded.service import Embedded
-from himbeerecouch.embedded.tap import Options, makeService
+from himbeerecouch.embedded.tap import Options, makeService, with_backlog
 from himbeerecouch.errors import StateError, StateLocked
 from tests.embedded_wire import Wire, at_once
 
@@ -35,6 +38,27 @@ class OptionsTests(SynchronousTestCase):
         self.patch(reactor, "seconds", reactor.seconds)
         service = makeService(options)
         self.assertIsInstance(service, Embedded)
+
+    def test_many_connections(self) -> None:
+        """A server has as many files as it may, and lets connections wait; what is said of that counts."""
+        code = (
+            "import resource; from himbeerecouch.embedded.tap import allow_connections\n"
+            "_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (100, min(hard, 2000) if hard > 0 else 2000))\n"
+            "allow_connections(); allow_connections(); print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+        )
+        root = str(Path(__file__).resolve().parent.parent)
+        ran = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": root}, capture_output=True, check=False
+        )
+        self.assertEqual((ran.stdout, ran.stderr), (b"(2000, 2000)\n", b""))
+        for listen, expected in (
+            ("tcp:5984:interface=127.0.0.1", "tcp:5984:interface=127.0.0.1:backlog=1024"),
+            ("tcp:5984:backlog=7", "tcp:5984:backlog=7"),
+            ("ssl:5984:privateKey=x", "ssl:5984:privateKey=x:backlog=1024"),
+            ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
+        ):
+            self.assertEqual(with_backlog(listen), expected)
 
     def test_wrong(self) -> None:
         """What does not fit together is refused."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +20,9 @@ from himbeerecouch.embedded.service import Embedded
 from himbeerecouch.errors import StateError
 
 DEFAULT_LISTEN = "tcp:5984:interface=127.0.0.1"
+BACKLOG = 1024
+"""Connections that may wait to be taken: Twisted's 50 are fewer than the Pis that come back after a power cut."""
+MOST_FILES = 65_536
 
 
 class Options(usage.Options):
@@ -70,11 +74,29 @@ def makeService(options: Options) -> IService:
         # Timers must not follow the wall clock: a Pi boots in the past and jumps when it learns the time.
         reactor.seconds = time.monotonic
     login: Login | None = options.get("login")
+    allow_connections()
     return Embedded(
         reactor,
-        serverFromString(reactor, options["listen"]),
+        serverFromString(reactor, with_backlog(options["listen"])),
         folder=None if options["data"] is None else Path(options["data"]),
         admin=login,
         iterations=int(options["iterations"]),
         in_thread=deferToThread,
     )
+
+
+def with_backlog(listen: str) -> str:
+    """Give an endpoint that takes many connections at once, unless it says how many."""
+    kind = listen.partition(":")[0]
+    return listen if kind not in ("tcp", "tcp6", "ssl") or ":backlog=" in listen else f"{listen}:backlog={BACKLOG}"
+
+
+def allow_connections() -> None:
+    """Have as many files open as this process may: each Pi has two or three connections.
+
+    By default a system allows 1,024, and many more to whoever asks for them, as daemons that use poll or epoll should.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if resource.RLIM_INFINITY != soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
