@@ -29,6 +29,7 @@ from twisted.logger import ILogObserver, LogLevel, globalLogPublisher, textFileL
 from zope.interface import provider
 
 from benchmarks.world import Connection
+from himbeerecouch.couch import query
 from himbeerecouch.tap import Config, make_daemon
 from himbeerecouch.unix import Handover, use_monotonic_time
 
@@ -50,7 +51,7 @@ def mac_ids(count: int, first: int = FIRST_MAC_ID) -> list[int]:
 
 
 def enroll(admin: Connection, pis: Sequence[int], database: str = DATABASE, *, status: bool = True) -> None:
-    """Make the databases and one user for each Pi, where they are missing; without ``status`` there is one only."""
+    """Make databases, indexes and a user for each Pi, where they are missing; without ``status`` one database."""
     for name in (database, f"{database}_status")[: 2 if status else 1]:
         path = "/" + quote(name, safe="")
         with contextlib.suppress(RuntimeError):
@@ -60,6 +61,8 @@ def enroll(admin: Connection, pis: Sequence[int], database: str = DATABASE, *, s
         if "himbeerecouch_pi" not in members:
             members.append("himbeerecouch_pi")
             admin.ask("PUT", f"{path}/_security", security)
+    for index in query.INDEXES.values():
+        admin.ask("POST", "/" + quote(database, safe="") + "/_index", index)
     users = [_user(mac_id) for mac_id in pis]
     for start in range(0, len(users), 500):
         # Those that are there already come back as conflicts.

@@ -9,7 +9,7 @@ from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TooLate
 
-from himbeerecouch.cli import show
+from himbeerecouch.cli import rollout, show
 from himbeerecouch.cli.context import with_desk
 from himbeerecouch.errors import CouchError, Unavailable
 from himbeerecouch.fleet import commands, heartbeats, names, orders
@@ -77,7 +77,7 @@ async def run(
     order = Order(tuple(argv), timeout_s=timeout_s, expires=expiry, by=by)
     if pi is not None:
         return await _on_one(desk, pi, order, as_json=as_json)
-    called = await _online(desk) if everywhere else await _called(desk, to)
+    called = await _online(desk) if everywhere else await rollout.pis(desk, to, everywhere=False)
     return await _on_many(desk, called, order, as_json=as_json)
 
 
@@ -106,12 +106,6 @@ def _bytes(text: str) -> bytes:
 
 
 # --- many Pis ---------------------------------------------------------------------------------------------------------
-
-
-async def _called(desk: Desk, to: Sequence[str]) -> dict[int, str]:
-    """Give the Pis of ``--to``, and what they were called."""
-    asked = [name.strip() for text in to for name in text.split(",") if name.strip()]
-    return {await names.resolve(desk, name): name for name in asked}
 
 
 async def _online(desk: Desk) -> dict[int, str]:
