@@ -240,6 +240,30 @@ def wait_for_heartbeats(
     raise TimeoutError(f"no {count} heartbeats within {within_s:g} s")
 
 
+def wait_until_ready(admin: Connection, pis: Sequence[int], database: str = DATABASE, within_s: float = 600.0) -> None:
+    """Block until each of the Pis runs commands.  Raises TimeoutError.
+
+    Without ``expires`` a command that is there before a Pi has first read its database is too old to be run.
+    """
+    path = "/" + quote(database, safe="")
+    expires = "2100-01-01T00:00:00Z"
+    ids = [f"{mac_id}_cmd:ready" for mac_id in pis]
+    commands = [
+        {"_id": id, "type": f"{mac_id}_cmd", "cmd": ["true"], "expires": expires}
+        for id, mac_id in zip(ids, pis, strict=True)
+    ]
+    admin.ask("POST", f"{path}/_bulk_docs", {"docs": commands})
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        rows = admin.ask("POST", f"{path}/_all_docs?include_docs=true", {"keys": ids})["rows"]
+        if all("ret" in row["doc"] for row in rows):
+            gone = [{"_id": row["id"], "_rev": row["value"]["rev"], "_deleted": True} for row in rows]
+            admin.ask("POST", f"{path}/_bulk_docs", {"docs": gone})
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"{len(pis)} Pis don't all run commands within {within_s:g} s")
+
+
 def allow_descriptors(count: int) -> None:
     """Raise this process's limit of open files, as far as it may.  Raises SystemExit where that is too few."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -38,22 +38,20 @@ class FleetCase(CliCase):
         await super().setUp()
 
     async def start_pis(self, count: int, names: Sequence[str] = ()) -> list[int]:
-        """Enrol and start so many Pis, the first ones with names; wait until each has told how it is."""
+        """Enrol and start Pis, the first ones with names; wait until each runs commands, and has told how it is."""
         pis = fleet.mac_ids(count)
-        await deferToThread(self.enroll, pis)
+        port = int(self.url.rpartition(":")[2])
+        admin = Connection(port, user=(self.admin, self.password))
+        await deferToThread(fleet.enroll, admin, pis)
         for name, mac_id in zip(names, pis, strict=False):
             await self.desk.put(DATABASE, {"_id": f"name:{name}", "type": "name", "mac_id": mac_id})
         self.fleet = fleet.Fleet(self.reactor, self.url, Path(self.mktemp()), pis)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.fleet.stop()))
         await self.fleet.start(0.0)
+        await deferToThread(fleet.wait_until_ready, admin, pis)
         for mac_id in pis:
             await self.heartbeat(mac_id, lambda heartbeat: True)
         return pis
-
-    def enroll(self, pis: Sequence[int]) -> None:
-        """Make the users of these Pis; blocks, so in a thread."""
-        port = int(self.url.rpartition(":")[2])
-        fleet.enroll(Connection(port, user=(self.admin, self.password)), pis)
 
     async def heartbeat(self, mac_id: int, wanted: Any) -> dict[str, Any]:
         """Wait until the Pi's heartbeat is as ``wanted``."""

@@ -35,6 +35,7 @@ class FleetCase(SynchronousTestCase):
         self.addCleanup(processes.stop)
         processes.wait_until_started()
         fleet.wait_for_heartbeats(self.admin, self.count, within_s=60)
+        fleet.wait_until_ready(self.admin, self.pis, within_s=60)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start the command."""
