@@ -17,7 +17,7 @@ const {
   same,
   write,
 } = await import(`${source}document.js`);
-const { lastPlace, linkedPlace, pieces, placeLink } = await import(`${source}traceback.js`);
+const { lastPlace, linkedPlace, pieces, placeLink } = await import(`${source}../traceback.js`);
 const { isSeenRunning, outcome } = await import(`${source}outcome.js`);
 const { revisionsIn } = await import('../../himbeerecouch/web/page/src/history/revisions.js');
 const { Drafts } = await import(`${source}drafts.js`);

@@ -69,7 +69,8 @@ async function type(page, text) {
 test('from the login to a running program: the Pi, a name, the code, save, and its line in the log', async (t) => {
   const page = await open(t, browser, world);
   await login(page, world.operator);
-  await page.goto(`${world.url}#/new?pi=${world.mac_id}`);
+  await page.getByRole('row').filter({ hasText: world.mac_id }).getByRole('link').first().click();
+  await page.getByRole('link', { name: 'New program' }).click();
   await world.do('save', { document: { _id: 'by-hand-first', type: world.mac_id, name: 'taken', stopped: true, code: LOOP } });
   await page.getByLabel('Name').fill('taken');
   await press(page, 'Write it');
@@ -90,8 +91,9 @@ test('from the login to a running program: the Pi, a name, the code, save, and i
     async () => String(await world.do('ids', { prefix: `deployment:${id}:` })) === String(kept),
     'it is in the history',
   );
-  await page.getByRole('link', { name: 'Pis' }).click();
-  await page.getByRole('heading', { name: 'Pis', exact: true }).waitFor();
+  await page.getByRole('log').getByText('hello from the Pi').waitFor();
+  await page.getByRole('navigation').getByRole('link').last().click();
+  await page.getByRole('article', { name: 'first' }).getByText('as saved').waitFor();
 });
 
 test('a crash is shown with its traceback, and a place in it leads to the module and the line', async (t) => {
@@ -328,17 +330,17 @@ test('a program is copied to other Pis, and what is there is replaced only where
   await copy();
   await inAllLooks(page, 'editor-copy');
   await dialog.getByRole('button', { name: 'Copy to 2 Pis' }).click();
-  await dialog.getByRole('listitem').filter({ hasText: 'lab-0001' }).getByText('left alone').waitFor();
-  await dialog.getByRole('listitem').filter({ hasText: 'lab-0000' }).getByText('saved').waitFor();
+  const copies = page.getByRole('region', { name: 'Copies' });
+  await copies.getByRole('listitem').filter({ hasText: 'lab-0001' }).getByText('left alone').waitFor();
+  await copies.getByRole('listitem').filter({ hasText: 'lab-0000' }).getByText('saved').waitFor();
   await inAllLooks(page, 'editor-copied');
-  await dialog.getByRole('button', { name: 'Close' }).click();
   assert.equal(await saved('by-hand'), '# other');
   const made = await world.do('get', { id: '9000:copied' });
   assert.deepEqual([made.type, made.code, id], [9000, LOOP, `${world.mac_id}:copied`]);
   await copy();
   await dialog.getByLabel('Replace a program').check();
   await dialog.getByRole('button', { name: 'Copy to 2 Pis' }).click();
-  await dialog.getByRole('listitem').filter({ hasText: 'lab-0000' }).getByText('has this very program').waitFor();
+  await copies.getByRole('listitem').filter({ hasText: 'lab-0000' }).getByText('has this very program').waitFor();
   await until(async () => (await saved('by-hand')) === LOOP, 'the other one is replaced');
   await until(async () => (await world.do('ids', { prefix: 'deployment:by-hand:' })).length === 2, 'both are in the history');
 });
@@ -404,7 +406,8 @@ test('who is logged out while editing finds the work again after the next login'
   const { page, id } = await editing(t, 'logged-out');
   await type(page, '# mine\n' + LOOP);
   await page.context().clearCookies();
-  await press(page, 'Save', { exact: true });
+  // Whoever asks next is told: this, or what follows the Pi.
+  await page.keyboard.press('ControlOrMeta+s');
   await login(page, world.operator);
   await notice(page, 'Here is your unsaved work again').waitFor();
   await save(page, id, 'Saved. Running');

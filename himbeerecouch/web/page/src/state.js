@@ -496,12 +496,6 @@ export function setStopped(doc, stopped) {
   return saveProgram(stopped ? { ...rest, stopped: true } : rest);
 }
 
-/** Every revision of the program that was deployed, the newest first. */
-export async function history(programId) {
-  const found = await couch.documentsBelow(config.value.database, `deployment:${programId}:`);
-  return found.filter((doc) => doc.program === programId).sort((a, b) => generation(b.rev) - generation(a.rev));
-}
-
 // --- commands ----------------------------------------------------------------------------------------------------------
 
 const STARTED = 'himbeerecouch.commands';

@@ -3,13 +3,16 @@
 import { useRef, useState } from 'preact/hooks';
 import { judge } from '../judge.js';
 import { to } from '../route.js';
-import { connection, heartbeats, now } from '../state.js';
-import { PiState, State } from '../ui/marks.jsx';
-import { Buttons, Dialog } from './dialogs.jsx';
+import { connection, heartbeats, now, titleOf } from '../state.js';
+import { Dialog } from '../ui/dialog.jsx';
+import { Button, PiState, State } from '../ui/marks.jsx';
 import { copyToAll } from './copying.js';
 import { runs } from './document.js';
 import { knownPis } from './new.jsx';
 import { isSeenRunning, outcome } from './outcome.js';
+
+/** So many can be chosen from at once; a filter leads to the others. */
+const SHOWN = 100;
 
 const STAGES = {
   saved: ['busy', 'saved, waiting for it'],
@@ -28,12 +31,10 @@ const STAGES = {
   offline: ['calm', 'saved; the Pi is offline'],
 };
 
+/** Asks which Pis are to have it; what becomes of it stands in `session.copies`. */
 export function CopyDialog({ session, onClose }) {
   const [filter, setFilter] = useState('');
   const [chosen, setChosen] = useState(new Set());
-  const [replace, setReplace] = useState(false);
-  const [results, setResults] = useState(null);
-  const [busy, setBusy] = useState(false);
   const pis = knownPis().filter(({ macId }) => macId !== session.macId);
   const words = filter.trim().toLowerCase();
   const shown = pis.filter(
@@ -44,76 +45,78 @@ export function CopyDialog({ session, onClose }) {
     if (!next.delete(macId)) next.add(macId);
     setChosen(next);
   };
-  const copy = async (event) => {
-    event.preventDefault();
-    if (!chosen.size) return;
-    const document = session.base.value;
-    setBusy(true);
-    setResults(new Map([...chosen].map((macId) => [macId, { state: 'waiting' }])));
-    await copyToAll(document, chosen, {
-      replace,
-      onResult: (macId, result) =>
-        setResults((before) =>
-          new Map(before).set(macId, { ...result, runs: runs(document), at: (now.value ?? Date.now()) / 1000 }),
-        ),
-    });
-    setBusy(false);
+  const act = (form) => {
+    if (!chosen.size) throw new Error('Choose the Pis that are to have it.');
+    copyAll(session, chosen, form.has('replace'));
   };
+  const verb = chosen.size > 1 ? `Copy to ${chosen.size} Pis` : 'Copy';
   return (
-    <Dialog title={`Copy ${session.work.value.name} to other Pis`} onClose={onClose}>
-      {results ? (
-        <>
-          <ul class="copy-list" aria-live="polite">
-            {[...results].map(([macId, result]) => (
-              <Result key={macId} macId={macId} title={pis.find((one) => one.macId === macId)?.title ?? macId} result={result} />
-            ))}
-          </ul>
-          <div class="dialog-buttons">
-            <button type="button" class="button main" onClick={onClose}>
-              {busy ? 'Close, and go on copying' : 'Close'}
-            </button>
-          </div>
-        </>
-      ) : pis.length ? (
-        <form onSubmit={copy}>
-          <p class="quiet">The saved revision is copied. Each copy is a program of its own from then on.</p>
-          <label>
-            Filter
-            <input type="search" value={filter} autocomplete="off" onInput={(event) => setFilter(event.target.value)} />
-          </label>
-          <ul class="copy-list" aria-label="Pis">
-            {shown.slice(0, 100).map(({ macId, title }) => (
-              <li key={macId}>
-                <label class="choice">
-                  <input type="checkbox" checked={chosen.has(macId)} onChange={() => toggle(macId)} />
-                  {title}
-                </label>
-                <PiState state={judge(heartbeats.value.get(macId), now.value, connection.value.state === 'live').state} />
-              </li>
-            ))}
-          </ul>
-          {shown.length > 100 && <p class="quiet">And {shown.length - 100} more: filter for them.</p>}
-          <label class="choice">
-            <input type="checkbox" checked={replace} onChange={(event) => setReplace(event.target.checked)} />
-            Replace a program of that name, where there is one
-          </label>
-          <Buttons onClose={onClose}>
-            <button class="button main" disabled={!chosen.size}>
-              {chosen.size > 1 ? `Copy to ${chosen.size} Pis` : 'Copy'}
-            </button>
-          </Buttons>
-        </form>
-      ) : (
-        <>
-          <p>There is no other Pi yet.</p>
-          <Buttons onClose={onClose} />
-        </>
+    <Dialog title={`Copy ${session.work.value.name} to other Pis`} verb={verb} act={act} onClose={onClose}>
+      <p class="quiet">
+        {pis.length ? 'What is saved is copied. Each copy is a program of its own from then on.' : 'There is no other Pi yet.'}
+      </p>
+      {pis.length > SHOWN / 10 && (
+        <label>
+          Filter
+          <input type="search" value={filter} autocomplete="off" onInput={(event) => setFilter(event.target.value)} />
+        </label>
       )}
+      {pis.length > 0 && (
+        <ul class="copy-list" aria-label="Pis">
+          {shown.slice(0, SHOWN).map(({ macId, title }) => (
+            <li key={macId}>
+              <label class="choice">
+                <input type="checkbox" checked={chosen.has(macId)} onChange={() => toggle(macId)} />
+                {title}
+              </label>
+              <PiState state={judge(heartbeats.value.get(macId), now.value, connection.value.state === 'live').state} />
+            </li>
+          ))}
+        </ul>
+      )}
+      {shown.length > SHOWN && <p class="quiet">And {shown.length - SHOWN} more: filter for them.</p>}
+      <label class="choice">
+        <input type="checkbox" name="replace" />
+        Replace a program of that name, where there is one
+      </label>
     </Dialog>
   );
 }
 
-function Result({ macId, title, result }) {
+function copyAll(session, macIds, replace) {
+  const document = session.base.value;
+  session.copies.value = new Map([...macIds].map((macId) => [macId, { state: 'waiting' }]));
+  copyToAll(document, macIds, {
+    replace,
+    onResult: (macId, result) => {
+      const told = { ...result, runs: runs(document), at: (now.value ?? Date.now()) / 1000 };
+      session.copies.value = new Map(session.copies.value).set(macId, told);
+    },
+  });
+}
+
+/** What became of the copies, on each of the Pis. */
+export function Copies({ session }) {
+  const copies = session.copies.value;
+  if (!copies) return null;
+  const busy = [...copies.values()].some(({ state }) => state === 'waiting');
+  return (
+    <section class="notice" aria-label="Copies">
+      <ul class="copy-list" aria-live="polite">
+        {[...copies].map(([macId, result]) => (
+          <Result key={macId} macId={macId} result={result} />
+        ))}
+      </ul>
+      {!busy && (
+        <Button kind="plain" onClick={() => (session.copies.value = null)}>
+          Hide
+        </Button>
+      )}
+    </section>
+  );
+}
+
+function Result({ macId, result }) {
   const seen = useRef(null);
   const heartbeat = heartbeats.value.get(macId);
   let stage = result.state;
@@ -132,7 +135,7 @@ function Result({ macId, title, result }) {
   const [tone, words] = STAGES[stage] ?? ['busy', 'waiting'];
   return (
     <li>
-      {result.id ? <a href={to.edit(macId, result.id)}>{title}</a> : <span>{title}</span>}
+      {result.id ? <a href={to.edit(macId, result.id)}>{titleOf(macId)}</a> : <span>{titleOf(macId)}</span>}
       <State tone={tone}>{result.error ? `${words}: ${result.error.message}` : words}</State>
     </li>
   );

@@ -37,6 +37,8 @@ export class Session {
   otherDrafts = signal([]);
   /** Why unsaved work is not kept in the browser. */
   notKept = signal(null);
+  /** Of copies to other Pis: MacID -> what became of it; null where there are none. */
+  copies = signal(null);
   /** The revision that was saved here last, and when, in seconds of the server's time. */
   saved = signal(null);
   #followed = false;

@@ -3,9 +3,9 @@
 import { useEffect, useState } from 'preact/hooks';
 import * as couch from '../couch.js';
 import { differences, otherDifferences, shortRev } from '../editor/document.js';
-import { ConfirmDialog } from '../editor/dialogs.jsx';
 import { canWrite, config, now, titleOf, whyReadOnly } from '../state.js';
 import { clockTime } from '../time.js';
+import { Dialog } from '../ui/dialog.jsx';
 import { Button } from '../ui/marks.jsx';
 import { Differences } from './differences.jsx';
 import { prefixOf, revisionsIn } from './revisions.js';
@@ -115,7 +115,8 @@ function Version({ session, entry, onDone }) {
   const now = base._rev ? base : null;
   const none = !differences(now, before).length && !otherDifferences(now, before).length;
   const rollBack = async () => {
-    if (await session.rollBack(document)) onDone();
+    if (!(await session.rollBack(document))) throw new Error(session.problem.value);
+    onDone();
   };
   return (
     <div class="history-version">
@@ -145,18 +146,13 @@ function Version({ session, entry, onDone }) {
         />
       )}
       {asked && canWrite.value && (
-        <ConfirmDialog
-          title={`Roll back to ${shortRev(entry.rev)}?`}
-          action="Roll back"
-          onDone={rollBack}
-          onClose={() => setAsked(false)}
-        >
+        <Dialog title={`Roll back to ${shortRev(entry.rev)}?`} verb="Roll back" act={rollBack} onClose={() => setAsked(false)}>
           <p>
             Its content is saved as a new revision, and {titleOf(session.macId)} runs it. Nothing is lost: what is saved now stays
             in the history
             {session.changed.value ? ', and your unsaved work in this browser' : ''}.
           </p>
-        </ConfirmDialog>
+        </Dialog>
       )}
     </div>
   );

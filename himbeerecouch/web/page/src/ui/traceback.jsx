@@ -1,9 +1,9 @@
 /** A traceback of Python in which the lines of programs lead into the editor. */
 
-import { pieces, placeLink } from '../editor/traceback.js';
+import { pieces, placeLink } from '../traceback.js';
 
 /** The revision is left out: it is the one that is shown above. */
-export function Traceback({ text, macId, programId }) {
+export function Traceback({ macId, programId, text }) {
   return (
     <pre class="traceback" tabIndex={0} role="group" aria-label="Traceback">
       {pieces(text).map(({ text: piece, place }, index) => {
