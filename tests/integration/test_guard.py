@@ -10,8 +10,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch import rfc3339
 from himbeerecouch.demo import Couch
-from himbeerecouch.fleet import guard
-from himbeerecouch.fleet.guard import Place
 from himbeerecouch.fleet.rights import OPERATOR, PI
 from tests.integration.world import MAC_ID, PATH, World, until
 
@@ -27,11 +25,11 @@ class GuardedCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.world = World(self, database=False, user=False)
         self.admin = self.world.couch
-        for place, path in ((Place.PROGRAMS, PATH), (Place.STATUS, OWN)):
+        for path in (PATH, OWN):
             self.admin.ask("PUT", path)
             members = {"names": [], "roles": [PI, OPERATOR]}
             self.admin.ask("PUT", f"{path}/_security", {"admins": {"roles": ["_admin"]}, "members": members})
-            self.admin.ask("PUT", f"{path}/{guard.DESIGN_DOCUMENT}", guard.design_document(place))
+        self.world.guard()
         self.user("olga", "olgas", OPERATOR)
         # Who saves programs and commands in these tests is no admin.
         self.world.couch = Couch(self.world.server.url, "olga", "olgas")

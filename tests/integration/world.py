@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from himbeerecouch.demo import Couch
+from himbeerecouch.fleet.guard import DESIGN_DOCUMENT, Place, design_document
 from tests import embedded_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,6 +82,11 @@ class World:
             self.couch.ask("PUT", path)
             members = {"names": [str(MAC_ID)], "roles": []}
             self.couch.ask("PUT", f"{path}/_security", {"admins": {"roles": ["_admin"]}, "members": members})
+
+    def guard(self) -> None:
+        """Put the guard into both databases: an admin writes anything, the Pi its answers and its status."""
+        for place, path in ((Place.PROGRAMS, PATH), (Place.STATUS, f"{PATH}_status")):
+            self.couch.ask("PUT", f"{path}/{DESIGN_DOCUMENT}", design_document(place))
 
     def make_user(self, password: str = "pi-secret") -> None:
         """Create the Pi's user, or change its password."""
