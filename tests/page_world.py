@@ -153,6 +153,12 @@ class PageWorld:
         """Start the database again."""
         self.world.server_up()
 
+    def drop_status(self) -> None:
+        """Take the status database away, and the guard that keeps the Pi from telling how it is in the other one."""
+        self.couch.ask("DELETE", f"{PATH}_status")
+        design = self.couch.ask("GET", f"{PATH}/{guard.DESIGN_DOCUMENT}")
+        self.couch.ask("DELETE", f"{PATH}/{guard.DESIGN_DOCUMENT}?rev={design['_rev']}")
+
     def save(self, document: dict[str, Any], status: bool = False) -> str:
         """Save a document over whatever there is, as an admin; return its revision."""
         path = f"{PATH}{'_status' if status else ''}/{quote(document['_id'], safe='')}"
@@ -176,8 +182,9 @@ class PageWorld:
         return [row["id"] for row in rows if row["id"].startswith(prefix)]
 
     def heartbeat(self, mac_id: int = MAC_ID) -> Any:
-        """A Pi's heartbeat; empty where there is none."""
-        return self.get(f"{mac_id}_heartbeat", status=True) or {"state": None, "programs": {}}
+        """A Pi's heartbeat, in whichever database it is; empty where there is none."""
+        id = f"{mac_id}_heartbeat"
+        return self.get(id, status=True) or self.get(id) or {"state": None, "programs": {}}
 
     def age(self, age_s: float, mac_id: int = MAC_ID) -> None:
         """Make a Pi's heartbeat one that was written so long ago."""

@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { open, startBrowser, startWorld, until } from './harness.mjs';
+
+let world, browser;
+
+before(async () => {
+  [world, browser] = await Promise.all([startWorld(), startBrowser()]);
+  await world.do('start_daemon');
+});
+
+after(async () => {
+  await browser?.close();
+  await world?.end();
+});
+
+const rowOf = (page, text) => page.getByRole('row').filter({ hasText: text });
+
+test('a database that is gone is said with its reason, and what changed meanwhile is there once it is back', async (t) => {
+  const page = await open(t, browser, world, { as: world.operator });
+  await rowOf(page, world.mac_id).filter({ hasText: 'online' }).waitFor();
+  await world.do('stop_server');
+  await page.getByText('Connection lost').waitFor();
+  await rowOf(page, world.mac_id).filter({ hasText: 'unknown' }).waitFor();
+  await world.do('start_server');
+  await world.do('save', { document: { _id: 'name:back-again', type: 'name', mac_id: Number(world.mac_id) } });
+  await page.getByText('Connection lost').waitFor({ state: 'detached' });
+  await rowOf(page, 'back-again').filter({ hasText: 'online' }).waitFor();
+});
+
+test('an answer that never comes is noticed, and no Pi is alive on the strength of an old one', async (t) => {
+  const page = await open(t, browser, world, { as: world.operator });
+  await rowOf(page, world.mac_id).filter({ hasText: 'online' }).waitFor();
+  // Everything is swallowed from here on, as by a network that drops what it is given.
+  await page.route('**/couch/**', () => {});
+  await page.getByText('Connection lost').waitFor();
+  await rowOf(page, world.mac_id).filter({ hasText: 'unknown' }).waitFor();
+  await page.unroute('**/couch/**');
+  await page.getByRole('button', { name: 'Try now' }).click();
+  await rowOf(page, world.mac_id).filter({ hasText: 'online' }).waitFor();
+});
+
+test('a browser whose clock is a year ahead judges by the server’s', async (t) => {
+  const page = await open(t, browser, world);
+  await page.clock.install({ time: new Date(Date.now() + 365 * 86_400_000) });
+  await page.reload();
+  await page.getByLabel('User').fill(world.operator.name);
+  await page.getByLabel('Password').fill(world.operator.password);
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await rowOf(page, world.mac_id).filter({ hasText: 'online' }).waitFor();
+});
+
+test('who is no longer logged in is asked to log in, and is back where they were', async (t) => {
+  const page = await open(t, browser, world, { as: world.operator, path: `#/pi/${world.mac_id}` });
+  await page.getByText('online', { exact: true }).waitFor();
+  await page.context().clearCookies();
+  await page.getByRole('button', { name: 'Blink' }).click();
+  await page.getByRole('button', { name: 'Log in' }).waitFor();
+  await page.getByLabel('User').fill(world.operator.name);
+  await page.getByLabel('Password').fill(world.operator.password);
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByText('online', { exact: true }).waitFor();
+  assert.match(page.url(), new RegExp(`#/pi/${world.mac_id}$`));
+});
+
+test('while nothing happens the page asks for nothing but its two long polls', async (t) => {
+  const page = await open(t, browser, world, { as: world.operator });
+  await rowOf(page, world.mac_id).filter({ hasText: 'online' }).waitFor();
+  await world.do('stop_daemon');
+  await rowOf(page, world.mac_id).filter({ hasText: 'stopped' }).waitFor();
+  const asked = [];
+  page.on('request', (request) => asked.push(request.url()));
+  await page.waitForTimeout(5000);
+  assert.ok(asked.length <= 4, asked.join('\n'));
+});
+
+test('without a status database the heartbeats come from the other one, and that is said', async (t) => {
+  await world.do('drop_status');
+  await world.do('start_daemon');
+  const page = await open(t, browser, world, { as: world.operator });
+  await page.getByText('There is no database').waitFor();
+  await rowOf(page, world.mac_id).filter({ hasText: 'online' }).waitFor();
+  await until(async () => (await page.getByRole('status').first().innerText()).includes('live'), 'live');
+});
