@@ -228,13 +228,24 @@ class DeployTests(CommandCase):
     async def test_watch(self) -> None:
         """--watch ends when somebody else has saved the program meanwhile, and does not replace that."""
         path = self.write("blink.py")
+        checked: list[bool] = []
+        check = local.check
+
+        async def noted(*arguments: Any, **options: Any) -> None:
+            try:
+                await check(*arguments, **options)
+            finally:
+                checked.append(True)
+
+        self.patch(local, "check", noted)
 
         async def somebody() -> None:
             while (there := await self.desk.find_one(DATABASE, ID)) is None:
                 await deferLater(self.reactor, 0.01)
             await saving.save(self.desk, [Edit(there, {**there, "code": "theirs"})])
             self.write("blink.py", "def main(:")
-            await deferLater(self.reactor, 0.5)
+            while len(checked) < 2:
+                await deferLater(self.reactor, 0.01)
             self.write("blink.py", OTHER)
 
         self.reactor.callLater(0, lambda: self.later(somebody()))
