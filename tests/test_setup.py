@@ -69,13 +69,16 @@ class FreshTests(SetupCase):
             ],
         )
         self.assertTrue(all(line.startswith("note: ") for line in lines[6:]), lines)
+        self.assertIn("himbeerecouch enroll", ran.stderr)
         before = await self.snapshot()
         ran = await self.himbeerecouch("setup")
         self.assertEqual(
             (ran.exit_code, ran.stdout.splitlines()[0]), (0, "all of it was there already: nothing was changed")
         )
         self.assertEqual(await self.snapshot(), before)
-        self.assertEqual((await self.himbeerecouch("setup", "--check")).exit_code, 0)
+        await self.user("12", PI)
+        ran = await self.himbeerecouch("setup", "--check")
+        self.assertEqual((ran.exit_code, ran.stderr), (0, ""))
 
     async def test_who_gets_in(self) -> None:
         """An operator writes, a Pi reads, and nobody else gets in."""

@@ -18,7 +18,7 @@ _COLOURS = {"open": "red", "missing": "yellow", "broken": "yellow", "note": None
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Change nothing, and say what is open, missing or broken; then exit 1.")
+@click.option("--check", is_flag=True, help="Change nothing.  Exit 1 where something is open, missing or broken.")
 @click.option(
     "--operators",
     metavar="NAMES",
@@ -65,6 +65,8 @@ async def setup(desk: Desk, *, check: bool, operators: str | None, yes: bool, as
         show.print_json({"done": done, "findings": [{"kind": each.kind.value, "text": each.text} for each in found]})
     else:
         _print(found)
+        if not check and not facts.pis:
+            show.say("Next, for each Pi: himbeerecouch enroll")
     return int(check and any(each.kind is not Kind.NOTE for each in found))
 
 
