@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -21,6 +21,8 @@ CAP_S = 60.0
 SLICE_ROWS = 200
 SLICE_BYTES = 256 * 1024
 """So much is read before others get their turn."""
+PIECE_CHARACTERS = 64 * 1024
+"""Rows go out in pieces of this size: for client and server a piece costs as much as a small row does."""
 
 
 @frozen
@@ -89,6 +91,8 @@ class Writer:
         self._stream = stream
         self._clock = clock
         self._sent = 0
+        self._begun = False
+        """A row has been written; the next one begins with a comma."""
         self._last = query.since
 
     async def run(self) -> None:
@@ -115,16 +119,21 @@ class Writer:
             if self._last >= until:
                 return
             rows = self._slice(until)
-            for row in rows:
-                if self._is_full():
-                    break
-                self._last = row.stored.seq
-                if self._matches(row.stored):
-                    await self._send(row)
-            else:
+            await self._send(self._matching(rows))
+            if not self._is_full():
                 if not rows:
                     self._last = until
                 await turn(self._clock)
+
+    def _matching(self, rows: Sequence[Row]) -> Iterator[Row]:
+        """Give those that match, as many as are asked for, and count them."""
+        for row in rows:
+            if self._is_full():
+                return
+            self._last = row.stored.seq
+            if self._matches(row.stored):
+                self._sent += 1
+                yield row
 
     def _slice(self, until: int) -> list[Row]:
         ids = self._query.filter.ids
@@ -151,13 +160,25 @@ class Writer:
             return True
         return matches(stored.document())
 
-    async def _send(self, row: Row) -> None:
-        revs: list[str] = []
-        if self._query.all_leaves and not self._database.is_closed:
-            revs = [leaf.rev for leaf in self._database.leaves(row.stored.id)]
-        comma = ",\n" if self._sent else ""
-        self._sent += 1
-        await self._stream.send(comma + row.text(self._database, self._query.include_docs, revs))
+    async def _send(self, rows: Iterable[Row]) -> None:
+        """Send rows, many in one piece, and wait while the client does not keep up."""
+        piece: list[str] = []
+        size = 0
+        for row in rows:
+            revs: list[str] = []
+            if self._query.all_leaves and not self._database.is_closed:
+                revs = [leaf.rev for leaf in self._database.leaves(row.stored.id)]
+            piece.append(row.text(self._database, self._query.include_docs, revs))
+            size += len(piece[-1])
+            if size >= PIECE_CHARACTERS:
+                await self._write(piece)
+                piece, size = [], 0
+        if piece:
+            await self._write(piece)
+
+    async def _write(self, texts: Sequence[str]) -> None:
+        comma, self._begun = ",\n" if self._begun else "", True
+        await self._stream.send(comma + ",\n".join(texts))
 
     async def _wait(self) -> None:
         poll = Poll(self._query.filter)
@@ -175,12 +196,13 @@ class Writer:
         stop()
         if self._database.is_closed:
             return
-        for row in rows:
-            if self._is_full():
-                return
-            self._last = row.stored.seq
-            await self._send(row)
-        self._last = max(self._last, self._database.seq if not rows else self._last)
+        if rows:
+            rows = rows[: self._query.limit]
+            self._sent = len(rows)
+            self._last = rows[-1].stored.seq
+            await self._send(rows)
+        else:
+            self._last = max(self._last, self._database.seq)
 
     def _start_timer(self, over: Callable[[], None]) -> Callable[[], None]:
         """Start the timeout, or the heartbeat that takes its place, as in CouchDB; returns what ends it."""
