@@ -33,6 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "commands.record",
         "couch.answers",
         "couch.asks",
+        "couch.portion",
         "couch.query",
         "discovery.listing",
         "discovery.wire",

@@ -368,6 +368,19 @@ class PollTests(FollowerCase):
         self.assertEqual(self.ask().limit, 100)
         self.assertEqual(self.follower.failures, 0)
 
+    def test_catching_up(self) -> None:
+        """While full answers come in quickly more is asked for, and the usual again once one is too large."""
+        self.follower = Follower(7, Timing(limit=2, most_rows=4))
+        self.synced()
+        rows = tuple(Row(id, DOC) for id in "abcd")
+        self.polled(*rows[:2], last_seq="7-abc", after_s=0.1)
+        self.assertEqual(self.ask().limit, 4)
+        self.follower.handled()
+        self.polled(*rows, last_seq="11-abc", after_s=0.1)
+        self.assertEqual(self.ask().limit, 4)
+        self.told(TOO_LARGE)
+        self.assertEqual(self.ask().limit, 2)
+
     def test_too_slow(self) -> None:
         """A poll that takes too long is a failure, and asks for less the next time."""
         self.told(TooSlow("it"), random=0.0)

@@ -25,6 +25,8 @@ class Timing:
     """The least wait after the database was missing or forbidden; the most is twice that."""
     limit: int = 200
     """Rows or documents in one answer."""
+    most_rows: int = 1600
+    """Rows in one answer while there is much to catch up with."""
 
 
 # --- what the follower asks for ---------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from himbeerecouch.couch.asks import (
     Timing,
     Wait,
 )
+from himbeerecouch.couch.portion import Portion
 from himbeerecouch.couch.snapshot import Snapshot
 from himbeerecouch.errors import (
     AnswerTooLarge,
@@ -74,7 +75,7 @@ class Follower:
         self._info: DatabaseInfo | None = None
         self._uuid = ""
         self._snapshot = Snapshot(mac_id, self._timing.limit)
-        self._limit = self._timing.limit
+        self._portion = Portion(self._timing.limit, self._timing.most_rows)
         self._alone = ""
         self._asked_at = 0.0
         self._synced_at = 0.0
@@ -131,7 +132,7 @@ class Follower:
         selector = query.feed(self._mac_id, ids_in_use)
         if self._phase is Phase.POLL_ID:
             return Poll(self._since, 1, None, selector, include_docs=False)
-        return Poll(self._since, self._limit, self._timing.poll_timeout_s, selector, include_docs=True)
+        return Poll(self._since, self._portion.rows, self._timing.poll_timeout_s, selector, include_docs=True)
 
     def received(self, now: float, outcome: Outcome, random: float) -> Delivery | None:
         """Take in how the last request ended; ``random`` is from [0, 1).
@@ -194,7 +195,7 @@ class Follower:
             # database is being deleted; one that gives the same rows for ever is no better.
             self._retry(now, BadAnswer("_changes ended at once, and with nothing new"), random)
         else:
-            self._polled_well()
+            self._polled_well(len(batch.rows), now - self._asked_at)
         return self._deliver(batch.rows, batch.last_seq)
 
     def _fold_batch_id(self, _now: float, batch: Batch, _random: float) -> Delivery | None:
@@ -220,10 +221,10 @@ class Follower:
         self.handled()
         return None
 
-    def _polled_well(self) -> None:
+    def _polled_well(self, rows: int = 0, took_s: float = 0.0) -> None:
         self._phase = Phase.POLL
         self._failures = 0
-        self._limit = min(self._limit * 2, self._timing.limit)
+        self._portion.answered(rows, took_s)
 
     # --- what a failure means -----------------------------------------------------------------------------------------
 
@@ -237,12 +238,12 @@ class Follower:
         if self._phase is Phase.SERVER and isinstance(error, _NO_UUID):
             self._fold_server(now, Server(""), random)
         elif self._phase is Phase.POLL and isinstance(error, AnswerTooLarge):
-            if self._limit == 1:
+            if self._portion.rows == 1:
                 self._phase = Phase.POLL_ID
-            self._limit = max(1, self._limit // 2)
+            self._portion.was_too_much()
         else:
             if isinstance(error, TooSlow):
-                self._limit = max(1, self._limit // 2)
+                self._portion.was_too_much()
             self._retry(now, error, random)
         return None
 
