@@ -18,6 +18,8 @@ MAX_NAME_CHARACTERS = 200
 MAX_ARGUMENT_BYTES = 128 * 1024 - 1
 """Linux's MAX_ARG_STRLEN is 128 KiB with the NUL at the end (execve(2))."""
 DEFAULT_TIMEOUT_S = 600.0
+_NESTING = {dict, list}
+_NOTHING = Reading()
 
 
 def read(document: Json, mac_id: int, *, max_source_bytes: int) -> Reading:
@@ -26,21 +28,21 @@ def read(document: Json, mac_id: int, *, max_source_bytes: int) -> Reading:
     Raises DocumentError with a reason made for the person who saved the document.
     """
     if "ret" in document:  # answered; the indexes of the database leave these out, and so does the feed
-        return Reading()
+        return _NOTHING
     if is_command(document, mac_id):
         return Reading(command=_command(document))
     if document.get("type") == f"{mac_id}_watch":
         return Reading(watched_until=_time(document, "until"))
     ours = is_program(document, mac_id)
     if not ours and "global_modules" not in document:
-        return Reading()
+        return _NOTHING
     if _deeper_than(document, MAX_DEPTH):
         raise DocumentError(document["_id"], f"it is nested more than {MAX_DEPTH} levels deep")
     exports = _sources(document, "global_modules", max_source_bytes)
-    return Reading(
-        program=_program(document, max_source_bytes) if ours else None,
-        exports=Exports(document["_id"], document.get("_rev", ""), exports) if exports else None,
-    )
+    program = _program(document, max_source_bytes) if ours else None
+    if program is None and not exports:
+        return _NOTHING
+    return Reading(program, Exports(document["_id"], document.get("_rev", ""), exports) if exports else None)
 
 
 def is_program(document: Json, mac_id: int) -> bool:
@@ -138,10 +140,10 @@ def _source(document: Json, where: str, source: object, max_source_bytes: int) -
     return source
 
 
-def _deeper_than(value: object, levels: int) -> bool:
-    layer = [value]
-    for _ in range(levels):
-        if not layer:
+def _deeper_than(document: Json, levels: int) -> bool:
+    layer = list(document.values())
+    for _ in range(levels - 1):
+        if _NESTING.isdisjoint(map(type, layer)):  # most documents are flat, and each row of the feed comes by here
             return False
         layer = [
             inner
@@ -149,7 +151,7 @@ def _deeper_than(value: object, levels: int) -> bool:
             if isinstance(outer, (dict, list))
             for inner in (outer.values() if isinstance(outer, dict) else outer)
         ]
-    return any(isinstance(rest, (dict, list)) for rest in layer)
+    return not _NESTING.isdisjoint(map(type, layer))
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
