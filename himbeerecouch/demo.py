@@ -23,7 +23,6 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from himbeerecouch.demo_log import DaemonLog
-from himbeerecouch.discovery.ask import find
 from himbeerecouch.errors import HimbeerecouchError
 
 MAC_ID = 202481591484002
@@ -107,11 +106,8 @@ def _run(examples: Path, stack: contextlib.ExitStack) -> NoReturn:
     tool = Tool(server, password)
     _say("3. Making the server ready, and enrolling the Pi, as an operator does")
     tool.run("setup", "--yes")
-    _wait_until(
-        lambda: [each for each in find(server, MAC_ID, 1.0, port=discovery_port) if each.password],
-        "the daemon does not answer the probe",
-    )
-    tool.run("enroll", str(MAC_ID), f"--discovery-port={discovery_port}", f"--wait={START_TIMEOUT_S:g}")
+    until = [f"--timeout={START_TIMEOUT_S:g}", f"--wait={START_TIMEOUT_S:g}"]
+    tool.run("enroll", str(MAC_ID), f"--discovery-port={discovery_port}", *until)
     tool.run("name", str(MAC_ID), NAME)
 
     programs = [path for path in sorted(examples.iterdir()) if path.suffix == ".py" or (path / "main.py").is_file()]
@@ -212,20 +208,36 @@ def _free_port(wanted: int, kind: socket.SocketKind) -> int:
 
 @contextlib.contextmanager
 def _child(*argv: str, stdout: Path) -> Iterator[subprocess.Popen[bytes]]:
-    # In a session of its own: Ctrl-C reaches the demo alone, which then ends the others in order.
-    with stdout.open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own programs
-            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
+    process = None
     try:
+        # In a session of its own: Ctrl-C reaches the demo alone, which then ends the others in order.
+        with stdout.open("wb") as log, _held():
+            process = subprocess.Popen(  # noqa: S603 - our own programs
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextlib.contextmanager
+def _held() -> Iterator[None]:
+    """Hold a Ctrl-C back: one between the start of a process and its name would leave it behind."""
+    held: list[int] = []
+    before = {number: signal.signal(number, lambda number, _frame: held.append(number)) for number in ENDS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if held:
+        raise KeyboardInterrupt
 
 
 def _wait_until(ask: Any, otherwise: str) -> Any:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from himbeerecouch.model import Answer
 
 WAKE_S = 0.3
-"""A short probe.  The second one within four seconds makes a Pi that waits for its user log in at once."""
+"""A short probe.  The second one within four seconds makes a Pi that waits for its user log in at once; those before
+the user was made may have done so already, and don't count."""
 PASSWORD_HELP = "sudo python3 -c 'import himbeerecouch; print(himbeerecouch.util.getpassword())'"  # noqa: S105 - no password
 
 
@@ -182,7 +183,7 @@ async def _wait(
     if not made or not choice.wait_s:
         return set(), set()
     answered: list[Answer] = []
-    for _ in range(1 if all(one.address for one in candidates) else 2):
+    for _ in range(2):
         answered += await network.probe(desk.reactor, desk.url, timeout_s=WAKE_S, port=choice.port)
     # Who has answered a moment ago may not answer again so soon.
     up = {answer.mac_id for answer in answered} | {one.mac_id for one in candidates if one.address}
