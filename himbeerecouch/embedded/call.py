@@ -34,6 +34,8 @@ class Exchange(Protocol):
     lost: list[Callable[[], None]]
     is_lost: bool
     client: Any
+    content_type: str
+    """Of the request's body, without its parameters and in small letters; empty where none is given."""
 
     def getHeader(self, key: str) -> str | None: ...
 
@@ -81,8 +83,7 @@ class Call:
 
     def posted(self) -> dict[str, Any]:
         """The JSON object of a POST, which must say that it is one."""
-        kind = (self.header("content-type") or "").partition(";")[0].strip().lower()
-        if kind != "application/json":
+        if self.exchange.content_type != "application/json":
             raise Refused(415, "bad_content_type", "Content-Type must be application/json")
         value = self.json()
         if not isinstance(value, dict):

@@ -132,8 +132,7 @@ def set_cookie(value: str) -> str:
 
 def read_login(call: Call) -> tuple[str, str]:
     """Read name and password of a ``POST /_session``: JSON or a form."""
-    kind = (call.header("content-type") or "").partition(";")[0].strip().lower()
-    if kind == "application/x-www-form-urlencoded":
+    if call.exchange.content_type == "application/x-www-form-urlencoded":
         body: Any = dict(parse_qsl(call.exchange.body().decode("utf-8", "replace"), keep_blank_values=True))
     else:
         body = call.posted()
