@@ -76,7 +76,9 @@ class Daemon(MultiService):
             log.warn("ending what programs of a daemon before this one had started: {pids}", pids=left)
             offspring.end(left)
         offspring.mark(self._name)
-        # Before the programs of the disk start: they are to quit, whoever asks for it.
+        # Before the programs of the disk start: what is theirs is to be collected.
+        unix.settle_memory()
+        # Before that, too: they are to quit, whoever asks for it.
         take = partial(unix.install_signals, self._reactor, reload=self._node.reload, owner_of=owner_name)
         take()
         super().startService()

@@ -53,6 +53,8 @@ class LifeTests(ProcessCase):
         self.ends: queue.Queue[int] = queue.Queue()
         self.patch(unix, "end_at_once", self.ends.put)
         self.patch(daemon, "ENDING_S", 0.0)
+        # What is frozen stays so, also for all tests after this.
+        self.patch(unix, "settle_memory", lambda: None)
         self.patch(offspring, "orphans", lambda name: [])
         self.patch(offspring, "descendants", lambda: [])
         self.folder = Path(self.mktemp())

@@ -108,7 +108,30 @@ for _ in range(5):
 """
 
 
+SETTLE = """
+import gc, linecache, traceback
+from attrs import frozen
+from himbeerecouch import unix
+
+@frozen
+class Value:
+    number: int
+
+linecache.cache["program"] = (9, None, ["raise ValueError\\n"], "program")
+unix.settle_memory()
+print(gc.get_freeze_count() > 1000)
+print([name for name in linecache.cache if "attrs" in name])
+print(linecache.getline("program", 1).strip(), Value(1) == Value(1))
+"""
+
+
 class MemoryTests(SynchronousTestCase):
+    def test_settled(self) -> None:
+        """What there is at the start is not looked at again for garbage, and programs' sources stay for tracebacks."""
+        # In a process of its own: what is frozen stays so.
+        done = subprocess.run([sys.executable, "-c", SETTLE], capture_output=True, text=True, check=True)
+        self.assertEqual(done.stdout.splitlines(), ["True", "[]", "raise ValueError True"])
+
     def test_large_blocks(self) -> None:
         """What was taken in large blocks is given back, also after larger ones were freed before."""
         # In a process of its own: where much was freed before, as in this one, even a large block comes from there.
