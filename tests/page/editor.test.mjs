@@ -301,13 +301,38 @@ test('the history has every version that was deployed, with who and when, and le
   await until(async () => (await world.do('ids', { prefix: `deployment:${id}:` })).length === 3, 'all are in the history');
 });
 
+test('a long history is read in pages', async (t) => {
+  const { page, id } = await editing(t, 'long');
+  for (let number = 40; number > 5; number -= 1) {
+    const rev = `${number}-0123`;
+    const old = {
+      _id: `deployment:${id}:${rev}`,
+      type: 'deployment',
+      program: id,
+      rev,
+      mac_id: 1,
+      at: '2026-05-01T12:00:00Z',
+      by: 'ada',
+    };
+    await world.do('save', { document: { ...old, document: { type: Number(world.mac_id), name: 'long', code: `# ${number}` } } });
+  }
+  await press(page, 'History');
+  const versions = page.getByRole('list', { name: /^Versions/ }).getByRole('button', { name: 'ada' });
+  await until(async () => (await versions.count()) === 30, 'the newest');
+  assert.match(await versions.first().innerText(), /40-0123/);
+  await press(page, '5 older');
+  await until(async () => (await versions.count()) === 35, 'all of them');
+  await versions.last().click();
+  await page.getByRole('heading', { name: /^6-0123/ }).waitFor();
+});
+
 test('a program is removed only when that is confirmed, and its history brings it back', async (t) => {
   const { page, id } = await editing(t, 'removed');
   await press(page, 'Remove', { exact: true });
   await inAllLooks(page, 'editor-remove');
   await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
   await until(async () => (await world.do('get', { id })) === null, 'the program is gone');
-  await page.waitForURL(/#\/pi\/\d+$/);
+  await page.getByRole('heading', { name: 'Programs' }).waitFor();
   await page.goto(`${world.url}#/pi/${world.mac_id}/edit/${encodeURIComponent(id)}?history`);
   const versions = page.getByRole('list', { name: /^Versions/ }).getByRole('button');
   await versions.filter({ hasText: 'removed' }).waitFor();

@@ -2,7 +2,7 @@
 
 import { EditorView } from '@codemirror/view';
 import { useEffect, useRef } from 'preact/hooks';
-import { jump, makeState, showErrors } from './code.js';
+import { jump, makeState, showErrors } from './codemirror.js';
 
 /**
  * `place` is where a link led to: {module, line, key}, jumped to once for every `key`.

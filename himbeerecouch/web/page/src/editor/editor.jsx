@@ -110,6 +110,7 @@ function useShortcut(save) {
 }
 
 function Head({ session, view, setView, setDialog, save }) {
+  const { answering } = session;
   const exists = session.exists.value;
   const changed = session.changed.value;
   const busy = session.saving.value;
@@ -124,10 +125,10 @@ function Head({ session, view, setView, setDialog, save }) {
         <Answer
           macId={session.macId}
           rev={session.base.value._rev}
-          outcome={session.outcome.value}
+          outcome={answering.outcome.value}
           saving={busy}
-          justSaved={Boolean(session.saved.value?.at)}
-          pi={session.pi.value}
+          justSaved={answering.saved.value.at !== null}
+          pi={answering.pi.value}
         />
       </div>
       <div class="editor-buttons">

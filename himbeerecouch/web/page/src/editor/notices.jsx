@@ -9,8 +9,8 @@ import { Copies } from './copy.jsx';
 import { shortRev } from './document.js';
 
 export function Notices({ session }) {
-  const { base, outcome, restored, newer, notice, problem, otherDrafts, notKept, changed } = session;
-  const failed = outcome.value?.ok === false ? outcome.value : null;
+  const { answering, base, restored, newer, notice, problem, otherDrafts, notKept, changed } = session;
+  const failed = answering.outcome.value?.ok === false ? answering.outcome.value : null;
   const conflict = session.conflict.value;
   const other = otherPi(base.value, session.macId);
   return (

@@ -1,27 +1,21 @@
-/** One program while somebody edits it: what was saved, what it is to become, and what the Pi says of it. */
+/** One program while somebody edits it: read, kept, saved, and brought together with what others save. */
 
-import { batch, computed, effect, signal, untracked } from '@preact/signals';
+import { batch, effect, signal, untracked } from '@preact/signals';
 import * as couch from '../couch.js';
 import { Conflict, generation } from '../couch.js';
-import { judge } from '../judge.js';
 import * as state from '../state.js';
+import { Answering, seconds } from './answering.js';
 import { Checking } from './check.js';
-import { newDocument, newModule, read, runs, same, sameWork, write } from './document.js';
+import { newDocument, same } from './document.js';
 import { Drafts } from './drafts.js';
-import { isSeenRunning, outcome } from './outcome.js';
+import { Workbench } from './workbench.js';
 
 const DRAFT_AFTER_MS = 400;
 
-export class Session {
+export class Session extends Workbench {
   /** `loading`, `ready` or `failed`. */
   phase = signal('loading');
   failure = signal(null);
-  /** The document as it is in the database, as far as is known here; without `_rev` where it is not there. */
-  base = signal(null);
-  /** What it is to become. Replaced, never changed. */
-  work = signal(null);
-  /** Id of the module that is shown. */
-  active = signal(null);
   saving = signal(false);
   /** Why the last attempt to save came to nothing. */
   problem = signal(null);
@@ -39,31 +33,21 @@ export class Session {
   notKept = signal(null);
   /** Of copies to other Pis: MacID -> what became of it; null where there are none. */
   copies = signal(null);
-  /** The revision that was saved here last, and when, in seconds of the server's time. */
-  saved = signal(null);
   #followed = false;
-  /** When the page first saw that the revision runs. */
-  #seen = signal(null);
 
   constructor(macId, programId) {
+    super();
     this.macId = macId;
     this.programId = programId;
     this.drafts = new Drafts(browserStorage(), `${state.config.value.database} ${state.session.value.name}`);
     this.checking = new Checking(this.work);
-    this.exists = computed(() => Boolean(this.base.value?._rev));
-    this.document = computed(() => this.work.value && write(this.work.value, this.base.value));
-    this.savedWork = computed(() => this.base.value && read(this.base.value));
-    this.changed = computed(() => Boolean(this.work.value) && !sameWork(this.work.value, this.savedWork.value));
-    this.module = computed(() => this.work.value?.modules.find(({ id }) => id === this.active.value));
-    this.heartbeat = computed(() => state.heartbeats.value.get(macId));
-    this.pi = computed(() => judge(this.heartbeat.value, state.now.value, state.connection.value.state === 'live'));
-    this.outcome = computed(() => this.#outcome());
+    this.answering = new Answering(macId, programId, this.base);
   }
 
   /** Reads the program, and follows it. Returns what ends that. */
   open() {
     const ends = [
-      effect(() => this.#look()),
+      this.answering.start(),
       effect(() => this.#follow(state.programs.value.get(this.programId))),
       effect(() => this.#draftLater()),
       this.checking.start(),
@@ -103,61 +87,10 @@ export class Session {
   }
 
   #show(base, work = base) {
-    const before = untracked(() => this.module.value);
-    this.base.value = base;
-    this.work.value = read({ ...work, _id: base._id });
-    this.#activate(before);
+    this.lay(base, work);
     this.newer.value = null;
     this.problem.value = null;
-    this.saved.value = { rev: base._rev, at: null };
-    this.#seen.value = null;
-  }
-
-  /** Shows the module that is named so, else the first one. */
-  #activate(like) {
-    const { modules } = this.work.value;
-    const found = modules.find(({ group, name }) => group === like?.group && name === like?.name) ?? modules[0];
-    this.active.value = found?.id ?? null;
-  }
-
-  // --- editing ---------------------------------------------------------------------------------------------------------
-
-  setSource(id, source) {
-    this.#change({ modules: this.work.value.modules.map((one) => (one.id === id ? { ...one, source } : one)) });
-  }
-
-  addModule(group, name) {
-    const module = newModule(group, name, group === 'own' && name === 'main' ? 'def main():\n    pass\n' : '');
-    batch(() => {
-      this.#change({ modules: [...this.work.value.modules, module] });
-      this.active.value = module.id;
-    });
-  }
-
-  renameModule(id, name) {
-    this.#change({ modules: this.work.value.modules.map((one) => (one.id === id ? { ...one, name } : one)) });
-  }
-
-  removeModule(id) {
-    const { modules } = this.work.value;
-    const index = modules.findIndex((one) => one.id === id);
-    const left = modules.filter((one) => one.id !== id);
-    batch(() => {
-      this.#change({ modules: left });
-      if (this.active.value === id) this.active.value = left[Math.min(index, left.length - 1)]?.id ?? null;
-    });
-  }
-
-  setName(name) {
-    this.#change({ name });
-  }
-
-  setOption(key, value) {
-    this.#change({ options: { ...this.work.value.options, [key]: value } });
-  }
-
-  #change(fields) {
-    this.work.value = { ...this.work.value, ...fields };
+    this.answering.about(base._rev);
   }
 
   /** Back to what was saved. */
@@ -184,7 +117,7 @@ export class Session {
       this.drafts.drop(this.programId, baseRev);
       this.notKept.value = null;
     } else {
-      this.notKept.value = this.drafts.keep(this.programId, baseRev, this.document.value, (state.now.value ?? Date.now()) / 1000);
+      this.notKept.value = this.drafts.keep(this.programId, baseRev, this.document.value, seconds());
     }
   }
 
@@ -220,7 +153,7 @@ export class Session {
     if (!(await this.#put(document, document))) return false;
     batch(() => {
       this.#show(this.base.value);
-      this.saved.value = { rev: this.base.value._rev, at: seconds() };
+      this.answering.about(this.base.value._rev, seconds());
       if (unsaved) this.otherDrafts.value = this.drafts.of(this.programId);
     });
     return true;
@@ -257,8 +190,7 @@ export class Session {
       this.base.value = document;
       this.restored.value = null;
       this.newer.value = null;
-      this.saved.value = { rev: document._rev, at: seconds() };
-      this.#seen.value = null;
+      this.answering.about(document._rev, seconds());
     });
   }
 
@@ -350,37 +282,13 @@ export class Session {
     batch(() => {
       this.base.value = content;
       this.newer.value = null;
-      this.saved.value = null;
+      this.answering.about(undefined);
       this.notice.value = 'This program was removed. Saving brings it back; the history has what it was.';
     });
   }
 
   showNewer() {
     this.conflict.value = { theirs: this.newer.value, baseRev: this.base.value._rev ?? null, mine: this.document.value };
-  }
-
-  // --- what the Pi says ------------------------------------------------------------------------------------------------
-
-  #look() {
-    const runsNow =
-      this.saved.value?.rev && isSeenRunning({ id: this.programId, rev: this.saved.value.rev }, this.heartbeat.value);
-    untracked(() => {
-      if (runsNow && this.#seen.value === null) this.#seen.value = seconds();
-      if (!runsNow) this.#seen.value = null;
-    });
-  }
-
-  /** What the Pi says of the revision that was saved last; null while that can't be known. */
-  #outcome() {
-    const { value: saved } = this.saved;
-    const { value: nowMs } = state.now;
-    if (!saved?.rev || nowMs === null) return null;
-    if (this.pi.value.state === 'unknown') {
-      return { stage: state.connection.value.state === 'connecting' ? 'asking' : 'unknown', done: false, ok: null };
-    }
-    const what = { id: this.programId, rev: saved.rev, runs: runs(this.base.value), savedAt: saved.at ?? 0 };
-    const offline = this.pi.value.state !== 'online';
-    return outcome(what, this.heartbeat.value, { now: nowMs / 1000, offline, seen: this.#seen.value });
   }
 }
 
@@ -391,10 +299,6 @@ function browserStorage() {
   } catch {
     return null;
   }
-}
-
-function seconds() {
-  return (state.now.value ?? Date.now()) / 1000;
 }
 
 function wordsOf(error) {

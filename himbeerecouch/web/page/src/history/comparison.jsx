@@ -5,7 +5,7 @@ import { MergeView, unifiedMergeView } from '@codemirror/merge';
 import { EditorState } from '@codemirror/state';
 import { EditorView, keymap } from '@codemirror/view';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { appearance, lineEnds } from '../editor/code.js';
+import { appearance, lineEnds } from '../editor/codemirror.js';
 
 const NARROW = '(max-width: 52rem)';
 const COLLAPSE = { margin: 3, minSize: 6 };
