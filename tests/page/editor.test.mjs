@@ -402,13 +402,13 @@ test('a database that refuses to save is heard, and the work stays', async (t) =
   await code(page).getByText('# mine').waitFor();
 });
 
-test('a Pi that is offline is said to be at once, and what was saved runs when it is back', async (t) => {
+test('a Pi that does not run is said to be so at once, and what was saved runs when it is back', async (t) => {
   const { page, id } = await editing(t, 'later');
   await answer(page, 'Running').waitFor();
   await world.do('stop_daemon');
-  await answer(page, 'offline').waitFor();
+  await answer(page, 'The daemon of the Pi is stopped').waitFor();
   await type(page, '# later\n' + LOOP);
-  await save(page, id, 'Saved. The Pi is offline');
+  await save(page, id, 'Saved. The daemon of the Pi is stopped');
   await inAllLooks(page, 'editor-offline');
   await world.do('start_daemon');
   await answer(page, 'Saved. Running').waitFor();
@@ -449,6 +449,7 @@ test('a library runs nothing and says so, and a program of another Pi is not tak
   await page.goto(`${world.url}#/pi/${world.mac_id}/edit/elsewhere`);
   await notice(page, 'This program is for another Pi').getByRole('link', { name: '4711' }).click();
   await page.waitForURL(/#\/pi\/4711\/edit\/elsewhere$/);
-  await answer(page, 'The Pi is offline').waitFor();
-  await page.getByText('never heard of').waitFor();
+  await answer(page, 'The Pi has never been heard of').waitFor();
+  await world.do('fleet', { count: 1, first: 4711, age_s: 3600 });
+  await answer(page, 'The Pi is offline').getByText('last heard of 1 h ago').waitFor();
 });

@@ -41,12 +41,12 @@ export function Answer({ macId, rev, outcome, saving, justSaved, pi }) {
 }
 
 function Words({ macId, rev, outcome, justSaved, pi }) {
-  const [tone, words] = STAGES[outcome?.stage ?? 'asking'];
+  const [tone, words] = wordsOf(outcome?.stage ?? 'asking', pi);
+  // Where it does not run, that it was saved is part of the words.
+  const saved = justSaved && !words.startsWith('saved');
   return (
     <>
-      <State tone={tone}>
-        {justSaved && outcome?.stage !== 'stopped' && outcome?.stage !== 'library' ? `Saved. ${upper(words)}` : upper(words)}
-      </State>
+      <State tone={tone}>{saved ? `Saved. ${upper(words)}` : upper(words)}</State>
       <span class="quiet">
         <span class="mono" title={rev}>
           {shortRev(rev)}
@@ -54,13 +54,23 @@ function Words({ macId, rev, outcome, justSaved, pi }) {
         on {titleOf(macId)}
         {outcome?.stage === 'offline' && (
           <>
-            {pi.seenMs === null ? ', never heard of' : ', last heard of '}
-            {pi.seenMs !== null && <Ago ms={pi.seenMs} />}: it runs this once it is back
+            {pi.seenMs !== null && (
+              <>
+                , last heard of <Ago ms={pi.seenMs} />
+              </>
+            )}
+            : it runs this once it is back
           </>
         )}
       </span>
     </>
   );
+}
+
+function wordsOf(stage, pi) {
+  if (stage === 'offline' && pi.state === 'stopped') return ['calm', 'the daemon of the Pi is stopped'];
+  if (stage === 'offline' && pi.state === 'never') return ['unknown', 'the Pi has never been heard of'];
+  return STAGES[stage];
 }
 
 function upper(words) {
