@@ -6,9 +6,11 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import click
 from twisted.internet.defer import CancelledError, Deferred
 
 from himbeerecouch import rfc3339
+from himbeerecouch.cli import status as status_module
 from himbeerecouch.cli.logs import _Printer
 from himbeerecouch.errors import Unavailable
 from himbeerecouch.fleet import heartbeats, logs
@@ -213,3 +215,44 @@ class LogsTests(FleetCase):
         _Printer("a").show([News("a", "a", (), 3), News("a", "a", (), None), News("a", "a", (), restarted=True)])
         expected = ["a: 3 lines are missing here", "a: some lines are missing here", "a: the daemon was restarted"]
         self.assertEqual(said, expected)
+
+
+class ScreenTests(FleetCase):
+    """``--watch``, in the terminal that it needs."""
+
+    async def test_terminal(self) -> None:
+        """The screen follows the Pis, judges anew who is offline, and shows nobody while the server is away."""
+        self.patch(status_module, "POLL_S", 0.2)
+        self.patch(status_module, "GATHER_S", 0.01)
+        shown: list[str] = []
+        for name in ("echo", "secho"):
+            self.patch(click, name, lambda text="", **style: shown.append(str(text)))
+        self.patch(click, "clear", shown.clear)
+        now = self.desk.server_time()
+        await self.tell(7, timestamp=rfc3339.render(now - 88), programs={})
+        for screen, text in ((self.screen(None), "7   "), (self.screen(7), "presence:")):
+            watching = Deferred.fromCoroutine(screen.go_on())
+            await self.until(lambda text=text: any(line.startswith(text) for line in shown), shown)
+            await self.until(lambda: any("offline" in line for line in shown), shown)
+            watching.cancel()
+            await watching
+        changes = self.desk.changes
+
+        async def away(*arguments: Any, **options: Any) -> Any:
+            raise Unavailable("it is away")
+
+        watching = Deferred.fromCoroutine(self.screen(None).go_on())
+        await self.until(lambda: any("offline" in line for line in shown), shown)
+        self.patch(self.desk, "changes", away)
+        await self.until(lambda: shown == ["it is away: how the Pis are is not known now"], shown)
+        self.patch(self.desk, "changes", changes)
+        await self.until(lambda: any("offline" in line for line in shown), shown)
+        watching.cancel()
+        await watching
+
+    def screen(self, mac_id: int | None) -> Any:
+        return status_module._Screen(self.desk, mac_id, as_json=False)
+
+    async def until(self, there: Any, shown: list[str]) -> None:
+        while not there():
+            await self.pause()
