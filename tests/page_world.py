@@ -27,6 +27,7 @@ from tests.integration.world import DATABASE, MAC_ID, PATH, TWISTD, Daemon, Worl
 
 OPERATOR = {"name": "olga", "password": "operator-secret", "roles": ["himbeerecouch_operator"]}
 READER = {"name": "ren", "password": "reader-secret", "roles": ["himbeerecouch_reader"]}
+STRANGER = {"name": "sam", "password": "stranger-secret", "roles": []}
 BULK = 500
 
 
@@ -70,14 +71,14 @@ class PageWorld:
             self.couch.ask("PUT", f"{path}/{guard.DESIGN_DOCUMENT}", guard.design_document(place))
         for index in query.INDEXES.values():
             self.couch.ask("POST", f"{PATH}/_index", index)
-        for user in (OPERATOR, READER):
+        for user in (OPERATOR, READER, STRANGER):
             self.couch.ask("PUT", f"/_users/org.couchdb.user:{user['name']}", {**user, "type": "user"})
         stack.callback(self.stop_web)
 
     def describe(self) -> dict[str, Any]:
         """What a browser test has to know."""
         admin = {"name": self.world.server.admin[0], "password": self.world.server.admin[1]}
-        users = {"admin": admin, "operator": OPERATOR, "reader": READER}
+        users = {"admin": admin, "operator": OPERATOR, "reader": READER, "stranger": STRANGER}
         return {"url": f"http://127.0.0.1:{self._port}/", "database": DATABASE, "mac_id": str(MAC_ID), **users}
 
     # --- what can be asked for ----------------------------------------------------------------------------------------

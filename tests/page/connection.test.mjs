@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { open, startBrowser, startWorld, until } from './harness.mjs';
+import { inAllLooks, open, startBrowser, startWorld, until } from './harness.mjs';
 
 let world, browser;
 
@@ -54,13 +54,20 @@ test('who is no longer logged in is asked to log in, and is back where they were
   const page = await open(t, browser, world, { as: world.operator, path: `#/pi/${world.mac_id}` });
   await page.getByText('online', { exact: true }).waitFor();
   await page.context().clearCookies();
-  await page.getByRole('button', { name: 'Blink' }).click();
+  // The next request finds it out.
+  await page.evaluate(() => dispatchEvent(new Event('online')));
   await page.getByRole('button', { name: 'Log in' }).waitFor();
   await page.getByLabel('User').fill(world.operator.name);
   await page.getByLabel('Password').fill(world.operator.password);
   await page.getByRole('button', { name: 'Log in' }).click();
   await page.getByText('online', { exact: true }).waitFor();
   assert.match(page.url(), new RegExp(`#/pi/${world.mac_id}$`));
+});
+
+test('who may not read the database is told so, and what would help', async (t) => {
+  const page = await open(t, browser, world, { as: world.stranger });
+  await page.getByText('sam may not read what is here.').waitFor();
+  await inAllLooks(page, 'stranger');
 });
 
 test('while nothing happens the page asks for nothing but its two long polls', async (t) => {

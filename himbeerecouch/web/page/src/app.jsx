@@ -87,16 +87,14 @@ function Connection() {
 }
 
 function Banner() {
-  const { state, sinceMs, reason } = connection.value;
-  const lost = state === 'lost';
+  const { state, sinceMs, problem } = connection.value;
   return (
     <>
       <div aria-live="assertive">
-        {lost && (
+        {state === 'lost' && (
           <div class="banner bad">
             <p>
-              <strong>Connection lost{sinceMs ? ` at ${clockTime(sinceMs, now.value)}` : ''}.</strong> What the Pis are doing has been unknown
-              since then. {reason} It is tried again by itself.
+              <Lost sinceMs={sinceMs} problem={problem} />
             </p>
             <Button onClick={askAgain}>Try now</Button>
           </div>
@@ -110,6 +108,34 @@ function Banner() {
           </p>
         </div>
       )}
+    </>
+  );
+}
+
+function Lost({ sinceMs, problem }) {
+  const { database } = config.value;
+  if (problem?.status === 403) {
+    return (
+      <>
+        <strong>{session.value.name} may not read what is here.</strong> An admin can change that: users with the role{' '}
+        <span class="mono">himbeerecouch_operator</span> may read and write. The server says: {problem.reason}
+      </>
+    );
+  }
+  if (problem?.status === 404) {
+    return (
+      <>
+        <strong>
+          There is no database <span class="mono">{database}</span>.
+        </strong>{' '}
+        <span class="mono">himbeerecouch setup</span> makes it.
+      </>
+    );
+  }
+  return (
+    <>
+      <strong>Connection lost{sinceMs ? ` at ${clockTime(sinceMs, now.value)}` : ''}.</strong> What the Pis are doing has been unknown since
+      then. {problem?.message} It is tried again by itself.
     </>
   );
 }

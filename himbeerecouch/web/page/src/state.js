@@ -99,22 +99,23 @@ function forget() {
 /** Longer than a poll lasts: what is older says nothing about now. */
 const CONTACT_S = 40;
 
-/** Of each feed: {state, contactMs}, the server's time of the last sign of life. */
+/** Of each feed: {state, contactMs, problem}; contactMs is the server's time of the last sign of life. */
 const contacts = signal({});
 
 /**
- * {state, sinceMs, reason}: `connecting`, `live`, or `lost`; when by the server's clock it last answered, and why no more. Only while it is live is
- * anything known about the present.
+ * {state, sinceMs, problem}: `connecting`, `live`, or `lost`; when by the server's clock it last answered, and the
+ * CouchError that says why no more. Only while it is live is anything known about the present.
  */
 export const connection = computed(() => {
-  const each = Object.values(contacts.value).filter(({ state }) => state !== 'missing');
+  // The status database may be missing: that is told, and all else works.
+  const each = Object.entries(contacts.value).flatMap(([name, one]) => (name === 'status' && one.state === 'missing' ? [] : [one]));
   if (!each.length) return { state: 'connecting', sinceMs: null };
   const sinceMs = Math.min(...each.map(({ contactMs }) => contactMs ?? 0)) || null;
-  const lost = each.find(({ state }) => state === 'lost');
-  if (lost) return { state: 'lost', sinceMs, reason: lost.error };
+  const lost = each.find(({ state }) => state === 'lost' || state === 'missing');
+  if (lost) return { state: 'lost', sinceMs, problem: lost.problem };
   if (each.some(({ state }) => state === 'connecting')) return { state: 'connecting', sinceMs };
   const old = now.value !== null && now.value - sinceMs > CONTACT_S * 1000;
-  return old ? { state: 'lost', sinceMs, reason: 'The server has stopped answering.' } : { state: 'live', sinceMs };
+  return old ? { state: 'lost', sinceMs, problem: new CouchError(0, 'The server has stopped answering.') } : { state: 'live', sinceMs };
 });
 
 function setContact(name, change) {
@@ -141,19 +142,28 @@ function tick() {
 
 setInterval(tick, 1000);
 addEventListener('online', () => askAgain());
+
+/** Whether somebody sees the page: it is in a tab in the background otherwise. */
+export const visible = signal(!document.hidden);
+const HIDE_S = 30;
+const STAY_S = 240;
+let hiding, staying;
+
 document.addEventListener('visibilitychange', () => {
+  visible.value = !document.hidden;
   tick();
-  // A browser has six connections to a server, for all of its tabs: those that nobody sees leave them to the others.
   clearTimeout(hiding);
-  if (document.hidden) hiding = setTimeout(() => feeds?.forEach((feed) => feed.stop()), HIDE_S * 1000);
-  else if (feeds?.some((feed) => !feed.running)) {
+  clearInterval(staying);
+  if (document.hidden) {
+    // A browser has six connections to a server, for all of its tabs: those that nobody sees leave them to the others.
+    hiding = setTimeout(() => feeds?.forEach((feed) => feed.stop()), HIDE_S * 1000);
+    // CouchDB ends a session after ten minutes without a request; one that is looked at again has not ended.
+    staying = setInterval(() => session.value && couch.session.get().catch(() => {}), STAY_S * 1000);
+  } else if (feeds?.some((feed) => !feed.running)) {
     for (const name of Object.keys(contacts.value)) setContact(name, { state: 'connecting' });
     feeds.forEach((feed) => feed.start());
   }
 });
-
-const HIDE_S = 30;
-let hiding;
 
 /** Has the feeds ask at once, without waiting for the next attempt. */
 export function askAgain() {
@@ -167,7 +177,7 @@ let feeds = null;
 function follow() {
   const { database, status_database: status } = config.value;
   const watched = (name) => ({
-    onState: (state, error) => setContact(name, { state, error: error?.message }),
+    onState: (state, problem) => setContact(name, { state, problem }),
     onContact: () =>
       batch(() => {
         now.value ??= serverNow();

@@ -5,7 +5,7 @@ import { connection, openPi, whyReadOnly } from '../state.js';
 import { Ago, ButtonLink, PiState, State } from '../ui/marks.jsx';
 import { counts, filter, KINDS, kind, rows, total } from './rows.js';
 import { useRowsInSight } from './virtual.js';
-import { Waiting } from './waiting.jsx';
+import { LookForNew, useWaiting, Waiting } from './waiting.jsx';
 
 /** How far down one was, for whoever comes back from a Pi. */
 let leftAtPx = 0;
@@ -21,17 +21,19 @@ export function Fleet() {
     addEventListener('scroll', note, { passive: true });
     return () => removeEventListener('scroll', note);
   }, []);
+  const waiting = useWaiting();
   const connecting = connection.value.state === 'connecting';
   return (
     <main class="fleet">
       <div class="head">
         <h1 tabIndex={-1}>Pis</h1>
         {total.value > 0 && <Filter />}
+        <LookForNew waiting={waiting} />
         <ButtonLink kind="main" why={whyReadOnly.value} href={to.create()}>
           New program
         </ButtonLink>
       </div>
-      <Waiting />
+      <Waiting waiting={waiting} />
       {total.value > 0 ? <List /> : connecting ? <p class="quiet">Asking the database …</p> : <Nobody />}
     </main>
   );

@@ -15,23 +15,32 @@ export const KINDS = [
   ['failing', 'Failing', (row) => row.judged.failing.length > 0],
 ];
 
-/** Every Pi that was heard of or has a name, judged by the server's time of this second. */
-const judged = computed(() => {
-  const live = connection.value.state === 'live';
-  const macIds = new Set([...heartbeats.value.keys(), ...names.value.keys()]);
-  return [...macIds].map((macId) => row(macId, heartbeats.value.get(macId), names.value.get(macId), live));
+const collator = new Intl.Collator('en', { numeric: true });
+let byTitle = [];
+
+/** Every Pi that was heard of or has a name, [MacID, title] in the order of the titles: heartbeats rarely change it. */
+const titled = computed(() => {
+  const titles = new Map();
+  for (const [macId, beat] of heartbeats.value) titles.set(macId, names.value.get(macId) ?? beat.hostname ?? macId);
+  for (const [macId, name] of names.value) titles.set(macId, name);
+  if (byTitle.length !== titles.size || byTitle.some(([macId, title]) => titles.get(macId) !== title)) {
+    byTitle = [...titles].sort(([a, one], [b, other]) => collator.compare(one, other) || collator.compare(a, b));
+  }
+  return byTitle;
 });
 
-function row(macId, beat, name, live) {
-  const verdict = judge(beat, now.value, live);
-  return { macId, beat, title: name ?? beat?.hostname ?? macId, judged: verdict, urgency: urgency(verdict) };
+/** Each of them judged by the server's time of this second, those first that need somebody. */
+const sorted = computed(() => {
+  const live = connection.value.state === 'live';
+  const each = titled.value.map(([macId, title]) => row(macId, title, live));
+  return each.sort((a, b) => a.urgency - b.urgency);
+});
+
+function row(macId, title, live) {
+  const beat = heartbeats.value.get(macId);
+  const judged = judge(beat, now.value, live);
+  return { macId, beat, title, judged, urgency: urgency(judged) };
 }
-
-const collator = new Intl.Collator('en', { numeric: true });
-
-const sorted = computed(() =>
-  judged.value.toSorted((a, b) => a.urgency - b.urgency || collator.compare(a.title, b.title) || collator.compare(a.macId, b.macId)),
-);
 
 const matching = computed(() => {
   const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -52,4 +61,4 @@ function textOf({ macId, title, beat, judged: { state, warnings } }) {
 /** How many there are of each kind, and those that are to be shown. */
 export const counts = computed(() => Object.fromEntries(KINDS.map(([key, , test]) => [key, matching.value.filter(test).length])));
 export const rows = computed(() => matching.value.filter(KINDS.find(([key]) => key === kind.value)[2]));
-export const total = computed(() => judged.value.length);
+export const total = computed(() => sorted.value.length);

@@ -1,7 +1,8 @@
 /** Pis on the network of the page's server that have no user yet. */
 
 import { useEffect, useState } from 'preact/hooks';
-import { canWrite, enroll, heartbeats, isAdmin, probe } from '../state.js';
+import { judge } from '../judge.js';
+import { canWrite, enroll, heartbeats, isAdmin, now, probe } from '../state.js';
 import { Button } from '../ui/marks.jsx';
 
 /**
@@ -20,60 +21,86 @@ function recall() {
   }
 }
 
-export function Waiting() {
-  const [found, setFound] = useState(() => recall());
+function keep(found) {
+  sessionStorage.setItem(KEPT, JSON.stringify({ atMs: Date.now(), found }));
+}
+
+/** What is known of the Pis that wait: {may, waiting, busy, words, states, look(), start(macId, replace)}. */
+export function useWaiting() {
+  const [found, setFound] = useState(recall);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState('');
-  const [enrolled, setEnrolled] = useState({});
+  const [states, setStates] = useState({});
   const look = async () => {
     setBusy(true);
     setError('');
     try {
       const answers = await probe();
       setFound(answers);
-      sessionStorage.setItem(KEPT, JSON.stringify({ atMs: Date.now(), found: answers }));
+      keep(answers);
     } catch (problem) {
       setError(problem.reason);
     }
     setBusy(false);
   };
+  const start = async (macId, replace) => {
+    const note = (state) => setStates((old) => ({ ...old, [macId]: state }));
+    note('busy');
+    try {
+      await enroll(macId, { replace });
+      note('done');
+      keep(found.map((each) => (each.mac_id === macId ? { ...each, enrolled: true } : each)));
+    } catch (problem) {
+      note(problem.error === 'enrolled' ? 'there' : problem.reason);
+    }
+  };
   useEffect(() => {
     if (isAdmin.value && !found) look();
   }, []);
-  if (!canWrite.value) return null;
-  const waiting = (found ?? []).filter(({ mac_id, enrolled: known }) => !known && !heartbeats.value.has(String(mac_id)));
-  const start = async (macId, replace = false) => {
-    setEnrolled((old) => ({ ...old, [macId]: 'busy' }));
-    try {
-      await enroll(macId, { replace });
-      setEnrolled((old) => ({ ...old, [macId]: 'done' }));
-    } catch (problem) {
-      const state = problem.error === 'enrolled' ? 'there' : problem.reason;
-      setEnrolled((old) => ({ ...old, [macId]: state }));
-    }
-  };
+  // One with a heartbeat may have been here in another life, with another password.
+  const isThere = (macId) => judge(heartbeats.value.get(String(macId)), now.value, true).state === 'online';
+  const waiting = (found ?? []).filter(({ mac_id: macId, enrolled }) => !enrolled && !isThere(macId));
+  const words = error
+    ? `Could not look for new Pis: ${error}`
+    : found && !busy && !waiting.length && 'No new Pi waits on the network of this page’s server.';
+  return { may: canWrite.value, waiting, busy, words, states, look, start };
+}
+
+export function LookForNew({ waiting: { may, busy, look } }) {
+  if (!may) return null;
+  return (
+    <Button why={busy ? 'The network is being asked.' : ''} onClick={look}>
+      {busy ? 'Looking for new Pis …' : 'Look for new Pis'}
+    </Button>
+  );
+}
+
+export function Waiting({ waiting: { may, waiting, words, states, start } }) {
+  if (!may) return null;
   return (
     <section class="waiting" aria-label="Pis that wait to be enrolled">
       {waiting.map(({ mac_id: macId, address }) => (
         <div key={macId} class="banner info">
           <p>
             <strong>A Pi waits to be enrolled:</strong> <span class="mono">{macId}</span> at <span class="mono">{address}</span>. Its LED blinks.{' '}
-            <span role="status">{wordsOf(enrolled[macId])}</span>
+            <span role="status">{wordsOf(states[macId])}</span>
           </p>
-          <Button kind="main" why={isAdmin.value ? (enrolled[macId] === 'busy' ? 'It is being enrolled.' : '') : 'Only an admin can enrol a Pi.'} onClick={() => start(macId, enrolled[macId] === 'there')}>
-            {enrolled[macId] === 'there' ? 'Give the user its password' : 'Enrol'}
-          </Button>
+          <Enrol state={states[macId]} start={(replace) => start(macId, replace)} />
         </div>
       ))}
-      <p class="looking quiet">
-        <span role="status">
-          {error ? `Could not look for new Pis: ${error}` : busy ? 'Looking for new Pis on this network …' : found && !waiting.length ? 'No new Pi waits on the network of this page’s server.' : ''}
-        </span>{' '}
-        <Button kind="plain" why={busy ? 'It is looking.' : ''} onClick={look}>
-          {found ? 'Look again' : 'Look for new Pis'}
-        </Button>
+      <p class="quiet" role="status">
+        {words}
       </p>
     </section>
+  );
+}
+
+function Enrol({ state, start }) {
+  const why = !isAdmin.value ? 'Only an admin can enrol a Pi.' : state === 'busy' ? 'It is being enrolled.' : state === 'done' ? 'It is enrolled.' : '';
+  return (
+    <Button kind="main" why={why} onClick={() => start(state === 'there')}>
+      {state === 'there' ? 'Give the user its password' : 'Enrol'}
+    </Button>
   );
 }
 

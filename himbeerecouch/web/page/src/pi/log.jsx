@@ -2,7 +2,7 @@
 
 import { effect, signal } from '@preact/signals';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
-import { canWrite, log, opened, programs, statusMissing, watch, whyReadOnly } from '../state.js';
+import { canWrite, log, opened, programs, statusMissing, visible, watch, whyReadOnly } from '../state.js';
 import { Ago, Button } from '../ui/marks.jsx';
 import { takeLog } from './lines.js';
 
@@ -36,7 +36,8 @@ export function Log({ macId, online, only, setOnly }) {
   const [search, setSearch] = useState('');
   const [paused, setPaused] = useState(null);
   const [error, setError] = useState(null);
-  useEffect(() => (canWrite.value && online ? watch(macId, setError) : undefined), [macId, online, canWrite.value]);
+  const looking = canWrite.value && online && visible.value;
+  useEffect(() => (looking ? watch(macId, setError) : undefined), [macId, looking]);
   const all = paused ?? entries.value;
   const wanted = search.toLowerCase();
   const found = all.filter((entry) => (!only || entry.program === only) && (!wanted || (entry.kind === 'line' && entry.text.toLowerCase().includes(wanted))));
