@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PAGE := himbeerecouch/web/page
 PAGE_TOOLS := $(PAGE)/node_modules/.package-lock.json
 
-.PHONY: demo test check coverage contract faults soak bench bench-full docs clean page test-page
+.PHONY: demo test check coverage contract faults soak bench bench-full bench-docs docs clean page test-page
 
 demo: $(INSTALLED)  ## An embedded database, this machine as a Pi, and the examples running on it; Ctrl-C ends all
 	@$(BIN)/himbeerecouch demo
@@ -50,6 +50,9 @@ page: $(PAGE_TOOLS)  ## The page anew from its sources, which needs Node.js; wha
 
 test-page: $(TOOLS) $(PAGE_TOOLS)  ## The page in a real browser before a real world; it needs Node.js and chromium
 	@PYTHON=$(BIN)/python node --test --test-concurrency=1 $(or $(FILES),tests/page/*.test.mjs)
+
+bench-docs: $(INSTALLED)  ## The figures of a run into docs/benchmarks.rst: make bench-full JSON=docs/benchmarks.json first
+	@$(BIN)/python -m benchmarks.pages docs/benchmarks.json docs/benchmarks.rst
 
 docs: $(TOOLS)  ## The documents as pages, in docs/_build
 	$(BIN)/sphinx-build -W --keep-going --quiet docs docs/_build

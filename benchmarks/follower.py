@@ -17,11 +17,18 @@ from benchmarks.peers.folders import python_of
 from benchmarks.samples import Goal, Measurement, spread
 from benchmarks.world import ADMIN, MAC_ID, PASSWORD, World
 from himbeerecouch.couch import query
+from himbeerecouch.couch.asks import Timing
 
 CHANGES_FOLLOWER = Path(__file__).parent / "peers" / "changes_follower.py"
+BARE = "bare polls, rows thrown away"
 IBM, UNFILTERED = "ChangesFollower, the same selector", "ChangesFollower, no selector"
 PART = 1000
 TEXT = "x" * 200
+
+
+def followed(size: int) -> str:
+    """Name a measurement: what is followed in a database of so many documents."""
+    return f"rows with documents followed, {size} in the database"
 
 
 def follower(world: World, repetitions: int, sizes: Sequence[int], *, full: bool) -> Iterator[Measurement]:
@@ -38,19 +45,28 @@ def _rows(world: World, repetitions: int, size: int, *, full: bool) -> Iterator[
     ours: list[float] = []
     beside: dict[str, list[float]] = {}
     missing: dict[str, str] = {}
-    selector = json.dumps(query.feed(MAC_ID, ()))
+    memory: dict[str, list[float]] = {}
+    selector = query.feed(MAC_ID, ())
     for _ in range(repetitions):
-        ours.append(size / _ours(world, database, size)["took_s"])
+        beside.setdefault(BARE, []).append(size / _bare_polls(world, database, selector))
+        found = _ours(world, database, size)
+        ours.append(size / found["took_s"])
+        memory.setdefault("", []).append(found["memory_mb"])
         if full:
             with or_say(missing, "ChangesFollower"):
-                for name, chosen in ((IBM, selector), (UNFILTERED, "")):
-                    beside.setdefault(name, []).append(size / _theirs(world, database, chosen)["took_s"])
+                for name, chosen in ((IBM, json.dumps(selector)), (UNFILTERED, "")):
+                    found = _theirs(world, database, chosen)
+                    beside.setdefault(name, []).append(size / found["took_s"])
+                    memory.setdefault(name, []).append(found["memory_mb"])
     goals = []
     if IBM in beside:
         theirs = spread(beside[IBM]).median
         goals = [Goal(f"at least as many as ChangesFollower: {theirs:.0f}", spread(ours).median >= theirs)]
     world.couch.ask("DELETE", f"/{database}")
-    yield Measurement(f"rows with documents followed, {size} in the database", "a second", ours, beside, goals, missing)
+    yield Measurement(followed(size), "a second", ours, beside, goals, missing)
+    held = memory.pop("")
+    if memory:
+        yield Measurement(f"most memory while {size} rows are followed", "MB", held, memory, missing=missing)
 
 
 def _ready(world: World, repetitions: int, size: int) -> Iterator[Measurement]:
@@ -61,10 +77,36 @@ def _ready(world: World, repetitions: int, size: int) -> Iterator[Measurement]:
         world.couch.ask("POST", f"/{database}/_index", body)
     mine = [{"_id": f"mine-{number}", "type": MAC_ID, "code": "def main(): pass"} for number in range(10)]
     world.couch.ask("POST", f"/{database}/_bulk_docs", {"docs": mine})
-    found = [_ours(world, database, 0) for _ in range(repetitions)]
+    ours, bare = [], []
+    for _ in range(repetitions):
+        ours.append(_ours(world, database, 0)["ready_s"] * 1000)
+        bare.append(_bare_snapshot(world, database) * 1000)
     world.couch.ask("DELETE", f"/{database}")
-    yield Measurement(f"ready, {size} documents in the database", "ms", [each["ready_s"] * 1000 for each in found], {})
-    yield Measurement(f"memory then, {size} documents", "MB", [each["memory_mb"] for each in found], {})
+    yield Measurement(
+        f"from a client's start until it has read its 10 documents of {size}", "ms", ours, {"the same requests": bare}
+    )
+
+
+def _bare_snapshot(world: World, database: str) -> float:
+    """Seconds for a snapshot's requests, by a client that does nothing else with them."""
+    began = time.monotonic()
+    bare = world.connect()
+    bare.ask("GET", f"/{database}")
+    bare.ask("GET", "/")
+    for one in query.snapshot(MAC_ID):
+        bare.ask("POST", f"/{database}/_find", {"selector": one.selector, "use_index": one.use_index, "limit": 200})
+    return time.monotonic() - began
+
+
+def _bare_polls(world: World, database: str, selector: Any) -> float:
+    """Seconds to read all rows, by a client that does nothing else with them."""
+    began = time.monotonic()
+    bare, since, more = world.connect(), "0", True
+    while more:
+        path = f"/{database}/_changes?filter=_selector&include_docs=true&limit={Timing().most_rows}&since={since}"
+        answer = bare.ask("POST", path, {"selector": selector})
+        since, more = answer["last_seq"], bool(answer["results"])
+    return time.monotonic() - began
 
 
 def _fill(world: World, database: str, size: int, mac_id: int) -> None:

@@ -22,6 +22,11 @@ REST_S = 3.0
 IDLE = "    while not should_quit():\n        time.sleep(3600)\n"
 
 
+def kept(kind: str, programs: int) -> str:
+    """Name a measurement: what is kept with so many programs."""
+    return f"{kind} memory with {programs} idle program{'' if programs == 1 else 's'}"
+
+
 def memory(world: World, repetitions: int, *, full: bool, programs: Sequence[int] = PROGRAMS) -> Iterator[Measurement]:
     """Measure resident and proportional megabytes."""
     world.stop_daemon()
@@ -35,20 +40,21 @@ def memory(world: World, repetitions: int, *, full: bool, programs: Sequence[int
         name = "AppDaemon, one app"
         with tempfile.TemporaryDirectory() as folder, or_say(missing, name), appdaemon.running_app(Path(folder)) as pid:
             beside[name] = [tree_megabytes(pid)]
-    none: list[float] = []
+    medians: dict[int, float] = {}
     for count in programs:
         ours = [_ours(world, count) for _ in range(repetitions)]
         resident = [each[0] for each in ours]
+        medians[count] = spread(resident).median
         goals = []
         if count == 0:
-            none, limit = resident, spread([each[0] for each in bare]).median + 5
+            limit = spread([each[0] for each in bare]).median + 5
             goals = [Goal(f"at most a bare twistd and 5 MB: {limit:.1f}", spread(resident).median <= limit)]
         elif count == programs[-1]:
-            each = (spread(resident).median - spread(none).median) / count
-            goals = [Goal(f"at most 0.15 MB for each program: {each:.3f}", each <= 0.15)]
+            further = (spread(resident).median - medians[1]) / (count - 1)
+            goals = [Goal(f"at most 0.15 MB for each further program: {further:.3f}", further <= 0.15)]
         for index, kind in ((0, "resident"), (1, "proportional")):
             yield Measurement(
-                f"{kind} memory with {count} idle programs",
+                kept(kind, count),
                 "MB",
                 [each[index] for each in ours],
                 {name: [each[index] for each in values] for name, values in beside.items()},

@@ -54,6 +54,8 @@ class Measurement(NamedTuple):
     goals: Sequence[Goal] = ()
     missing: Mapping[str, str] = {}
     """What could not be measured, and why."""
+    parts: Mapping[str, Sequence[float]] = {}
+    """What ours consists of: a ratio would say nothing."""
 
 
 def table(measurement: Measurement) -> str:
@@ -63,6 +65,7 @@ def table(measurement: Measurement) -> str:
     for what, values in measurement.beside.items():
         its = spread(values)
         lines.append(_line(what, its, f"{ours.median / its.median:8.2f} x" if its.median else ""))
+    lines += [_line(f"of it: {what}", spread(values), "") for what, values in measurement.parts.items()]
     lines += [f"  {what:44} not measured: {why}" for what, why in measurement.missing.items()]
     lines += [f"  {goal.text:60} {'met' if goal.met else 'MISSED'}" for goal in measurement.goals]
     return "\n".join(lines)
@@ -74,16 +77,17 @@ def _line(what: str, found: Spread, ratio: str) -> str:
 
 
 def as_json(measurement: Measurement) -> dict[str, Any]:
-    """Give all of a measurement, samples included."""
+    """Give all of a measurement but the samples: a report is small enough to be kept."""
     return {
         "name": measurement.name,
         "unit": measurement.unit,
-        "ours": _series(measurement.ours),
-        "beside": {what: _series(values) for what, values in measurement.beside.items()},
+        "ours": _figures(measurement.ours),
+        "beside": {what: _figures(values) for what, values in measurement.beside.items()},
+        "parts": {what: _figures(values) for what, values in measurement.parts.items()},
         "missing": dict(measurement.missing),
         "goals": [goal._asdict() for goal in measurement.goals],
     }
 
 
-def _series(values: Sequence[float]) -> dict[str, Any]:
-    return {**spread(values)._asdict(), "samples": list(values)}
+def _figures(values: Sequence[float]) -> dict[str, float]:
+    return {name: float(f"{value:.5g}") for name, value in spread(values)._asdict().items()}
