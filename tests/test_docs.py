@@ -197,6 +197,7 @@ class LayoutTests(SynchronousTestCase):
         modules = set(re.findall(r"``((?!himbeerecouch)[a-z_]+(?:\.[a-z_]+)?)``", text))
         there = {path.stem for path in package.iterdir()}
         there |= {f"{path.parent.name}.{path.stem}" for path in package.glob("*/*.py")}
-        elsewhere = {path.name for folder in (ROOT, ROOT / "tests", ROOT / ".ci") for path in folder.iterdir()}
+        folders = (ROOT, ROOT / "tests", ROOT / ".ci", package / "web" / "page" / "src")
+        elsewhere = {path.name for folder in folders for path in folder.iterdir()}
         elsewhere |= {"documents.read", "plan.plan"}
         self.assertEqual(modules - there - elsewhere, set())
