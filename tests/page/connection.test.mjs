@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { inAllLooks, open, startBrowser, startWorld, until } from './harness.mjs';
+import { inAllLooks, login, open, startBrowser, startWorld, until } from './harness.mjs';
 
 let world, browser;
 
@@ -62,6 +62,31 @@ test('who is no longer logged in is asked to log in, and is back where they were
   await page.getByRole('button', { name: 'Log in' }).click();
   await page.getByText('online', { exact: true }).waitFor();
   assert.match(page.url(), new RegExp(`#/pi/${world.mac_id}$`));
+});
+
+test('a tab that nobody sees asks for nothing, and is up to date as soon as somebody does', async (t) => {
+  const page = await open(t, browser, world);
+  await page.clock.install();
+  await page.reload();
+  await login(page, world.operator);
+  await rowOf(page, world.mac_id).filter({ hasText: 'online' }).waitFor();
+  const show = (visible) =>
+    page.evaluate((hidden) => {
+      Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+      document.dispatchEvent(new Event('visibilitychange'));
+    }, !visible);
+  await show(false);
+  const ended = page.waitForEvent('requestfailed', (request) => request.url().includes('_changes'));
+  await page.clock.fastForward(31_000);
+  await ended;
+  const asked = [];
+  page.on('request', (request) => asked.push(request.url()));
+  await world.do('save', { document: { _id: 'name:unseen', type: 'name', mac_id: 424242 } });
+  await page.waitForTimeout(1000);
+  assert.deepEqual(asked, []);
+  await show(true);
+  await rowOf(page, 'unseen').filter({ hasText: 'never seen' }).waitFor();
+  await rowOf(page, world.mac_id).filter({ hasText: 'online' }).waitFor();
 });
 
 test('who may not read the database is told so, and what would help', async (t) => {

@@ -61,6 +61,17 @@ test('the log stops while it is paused, is searched, and goes on with what was p
   await page.getByText('No line has that.').waitFor();
 });
 
+test('the Pi is told that somebody looks on, also where another one stops looking, and no more when all have left', async (t) => {
+  const watched = () => world.do('get', { id: `${world.mac_id}_watch` });
+  const page = await open(t, browser, world, { as: world.operator, path: here });
+  const first = await until(watched, 'a watch document');
+  assert.ok(Date.parse(first.until) > Date.now());
+  await world.do('delete', { id: first._id });
+  await until(watched, 'the document again');
+  await page.getByRole('link', { name: 'Pis', exact: true }).click();
+  await until(async () => (await watched()) === null, 'no watch document');
+});
+
 test('lines that were dropped leave a mark', async (t) => {
   const page = await open(t, browser, world, { as: world.operator, path: here });
   await program('flood', FLOOD);
