@@ -53,6 +53,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     options = parser.parse_args(argv)
     parts = FULL if options.full else QUICK
+    # What is installed has its bytecode: a daemon that compiles itself at each start is nobody's.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     measured: list[Measurement] = []
     for name in options.parts or parts:
         if name not in parts:
