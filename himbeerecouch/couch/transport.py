@@ -10,8 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import connectionDone as connection_done
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
@@ -148,7 +149,14 @@ class Connections:
 
     def endpointForURI(self, uri: URI) -> _Endpoint:
         """Give the way to a server; the agent calls this."""
-        endpoint: Any = HostnameEndpoint(self._reactor, uri.host.decode("ascii"), uri.port, timeout=CONNECT_S)
+        host = uri.host.decode("ascii")
+        # A name is looked up in a thread; what is an address already needs none.
+        kind: Any = HostnameEndpoint
+        if isIPAddress(host):
+            kind = TCP4ClientEndpoint
+        elif isIPv6Address(host):
+            kind = TCP6ClientEndpoint
+        endpoint: Any = kind(self._reactor, host, uri.port, timeout=CONNECT_S)
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
         return _Endpoint(endpoint, self)
