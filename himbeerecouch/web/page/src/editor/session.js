@@ -34,6 +34,8 @@ export class Session extends Workbench {
   /** Of copies to other Pis: MacID -> what became of it; null where there are none. */
   copies = signal(null);
   #followed = false;
+  /** The base revisions of the drafts that are this session's: another tab may edit the same program. */
+  #kept = new Set();
 
   constructor(macId, programId) {
     super();
@@ -76,6 +78,7 @@ export class Session extends Workbench {
         this.#show(there ?? newDocument(this.programId, Number(this.macId)), ours?.document);
         this.restored.value = ours && this.changed.value ? ours.at : null;
         this.otherDrafts.value = drafts.filter((draft) => draft !== ours);
+        if (ours) this.#kept.add(ours.baseRev);
         this.phase.value = 'ready';
       });
     } catch (error) {
@@ -114,11 +117,16 @@ export class Session extends Workbench {
     if (this.phase.value !== 'ready') return;
     const baseRev = this.base.value._rev ?? null;
     if (!this.changed.value) {
-      this.drafts.drop(this.programId, baseRev);
+      this.#drop(baseRev);
       this.notKept.value = null;
     } else {
+      this.#kept.add(baseRev);
       this.notKept.value = this.drafts.keep(this.programId, baseRev, this.document.value, seconds());
     }
+  }
+
+  #drop(baseRev) {
+    if (this.#kept.delete(baseRev)) this.drafts.drop(this.programId, baseRev);
   }
 
   dropDraft({ baseRev }) {
@@ -149,6 +157,10 @@ export class Session extends Workbench {
     const { _id, _rev } = this.base.value;
     this.keepDraft();
     const unsaved = this.changed.value;
+    if (unsaved && this.notKept.value) {
+      this.problem.value = `${this.notKept.value} Save or discard your changes first: they would be lost.`;
+      return false;
+    }
     const document = { ...content, _id, ...(_rev && { _rev }) };
     if (!(await this.#put(document, document))) return false;
     batch(() => {
@@ -185,7 +197,7 @@ export class Session extends Workbench {
 
   #saved(document, rolledBack) {
     batch(() => {
-      if (!rolledBack) this.drafts.drop(this.programId, this.base.value._rev ?? null);
+      if (!rolledBack) this.#drop(this.base.value._rev ?? null);
       // What was typed meanwhile stays, as unsaved work on the new revision.
       this.base.value = document;
       this.restored.value = null;
