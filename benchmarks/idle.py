@@ -11,8 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.latency import source
-from benchmarks.memory import IDLE
+from benchmarks.latency import IDLE, source
 from benchmarks.peers.beacon import beacon
 from benchmarks.samples import Goal, Measurement
 from benchmarks.start import SERVICE

@@ -18,12 +18,16 @@ from benchmarks.world import MAC_ID, World
 
 DEPLOYED = "document saved -> first line of main()"
 ANSWERED = "command sent -> answer in its document"
+REPLACED = "program saved again while it runs -> first line of the new main()"
 WARM_UP = 5
 AT_ONCE = 100
 PROGRAM = """
 
 def main():
 {first}"""
+IDLE = "    while not should_quit():\n        time.sleep(3600)\n"
+REPLACING = ("supervisord: write, stop, start", "watchmedo auto-restart", "AppDaemon: app reloaded")
+"""Of the peers, those where something runs that has to end first."""
 PEERS: Mapping[str, Callable[[Path], contextlib.AbstractContextManager[Callable[[int], float]]]] = {
     "Node-RED: POST /flows": nodered.deploying,
     "supervisord: write, stop, start": supervisord.deploying,
@@ -42,10 +46,12 @@ class Latency(NamedTuple):
 def latency(world: World, repetitions: int, *, full: bool) -> Iterator[Measurement]:
     """Measure deploying and commands, each beside its floor; with ``full`` beside what people use instead, too."""
     deploys: list[Latency] = []
+    again: list[Latency] = []
     floors: list[Latency] = []
     for number in range(WARM_UP + repetitions):  # alternately: what else the machine does meets both
         floors.append(_floor(world, number))
         deploys.append(_deploy(world, number))
+        again.append(_deploy_again(world, number))
     ours, floor = [d.since_sent for d in deploys[WARM_UP:]], [f.since_sent for f in floors[WARM_UP:]]
     beside = {"bare long poll, compile and exec": floor}
     missing: dict[str, str] = {}
@@ -64,8 +70,11 @@ def latency(world: World, repetitions: int, *, full: bool) -> Iterator[Measureme
             beside["salt: a job with the source"] = [minion.deploy(number) for number in range(1, repetitions + 1)]
             jobs["salt: a job"] = [minion.command(number) for number in range(repetitions)]
     yield Measurement(DEPLOYED, "ms", ours, beside, _deploy_goals(ours, beside), missing)
+    theirs = {name: samples for name, samples in beside.items() if name in REPLACING}
+    replaced = [d.since_sent for d in again[WARM_UP:]]
+    yield Measurement(REPLACED, "ms", replaced, {"a program that is new": ours, **theirs})
     yield Measurement(
-        "the same, from the server's acknowledgement",
+        "document acknowledged -> first line of main()",
         "ms",
         [d.since_acknowledged for d in deploys[WARM_UP:]],
         {"bare long poll, compile and exec": [f.since_acknowledged for f in floors[WARM_UP:]]},
@@ -136,6 +145,14 @@ def _deploy(world: World, number: int) -> Latency:
     with beacon() as port:
         document = {"_id": f"deploy-{number}", "type": MAC_ID, "code": source(port.source(number))}
         sent, acknowledged = world.save(document)
+        return _since(sent, acknowledged, port.heard(number))
+
+
+def _deploy_again(world: World, number: int) -> Latency:
+    """Milliseconds from the save of a program that runs to the first line of its new ``main()``."""
+    with beacon() as port:
+        document = {"_id": "again", "type": MAC_ID, "code": source(port.source(number), IDLE)}
+        sent, acknowledged = world.save(document, replace=True)
         return _since(sent, acknowledged, port.heard(number))
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.latency import or_say, source
+from benchmarks.latency import IDLE, or_say, source
 from benchmarks.peers import appdaemon, salt
 from benchmarks.peers.beacon import beacon
 from benchmarks.samples import Goal, Measurement, spread
@@ -19,7 +19,6 @@ from benchmarks.world import MAC_ID, TWISTD, World
 PROGRAMS = (0, 1, 10, 100)
 REST_S = 3.0
 """What a process is given to come to rest."""
-IDLE = "    while not should_quit():\n        time.sleep(3600)\n"
 
 
 def kept(kind: str, programs: int) -> str:
