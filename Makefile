@@ -63,7 +63,8 @@ clean:
 $(INSTALLED): setup.py pyproject.toml
 	@echo "installing himbeerecouch into $(VENV), once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) --editable '.[cli,embedded]' --config-settings editable_mode=compat
+	@$(PIP) --editable '.[cli,embedded]' --config-settings editable_mode=compat || { command -v cc >/dev/null || \
+	    echo "With Python 3.13, and on ARM, pip has to compile QuickJS: sudo apt install gcc python3-dev" >&2; exit 1; }
 	@touch $@
 
 $(TOOLS): $(INSTALLED)
