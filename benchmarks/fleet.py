@@ -50,7 +50,14 @@ def mac_ids(count: int, first: int = FIRST_MAC_ID) -> list[int]:
     return list(range(first, first + count))
 
 
-def enroll(admin: Connection, pis: Sequence[int], database: str = DATABASE, *, status: bool = True) -> None:
+def enroll(
+    admin: Connection,
+    pis: Sequence[int],
+    database: str = DATABASE,
+    *,
+    status: bool = True,
+    iterations: int = ITERATIONS,
+) -> None:
     """Make databases, indexes and a user for each Pi, where they are missing; without ``status`` one database."""
     for name in (database, f"{database}_status")[: 2 if status else 1]:
         path = "/" + quote(name, safe="")
@@ -63,15 +70,16 @@ def enroll(admin: Connection, pis: Sequence[int], database: str = DATABASE, *, s
             admin.ask("PUT", f"{path}/_security", security)
     for index in query.INDEXES.values():
         admin.ask("POST", "/" + quote(database, safe="") + "/_index", index)
-    users = [_user(mac_id) for mac_id in pis]
+    # The salt is the same for all, and so one derivation is enough.
+    salt = "0" * 32
+    key = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), salt.encode(), iterations).hex()
+    users = [_user(mac_id, salt, iterations, key) for mac_id in pis]
     for start in range(0, len(users), 500):
         # Those that are there already come back as conflicts.
         admin.ask("POST", "/_users/_bulk_docs", {"docs": users[start : start + 500]})
 
 
-def _user(mac_id: int) -> dict[str, Any]:
-    salt = f"{mac_id:032d}"
-    derived = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), salt.encode(), ITERATIONS)
+def _user(mac_id: int, salt: str, iterations: int, key: str) -> dict[str, Any]:
     return {
         "_id": f"org.couchdb.user:{mac_id}",
         "name": str(mac_id),
@@ -80,8 +88,8 @@ def _user(mac_id: int) -> dict[str, Any]:
         "password_scheme": "pbkdf2",
         "pbkdf2_prf": "sha256",
         "salt": salt,
-        "iterations": ITERATIONS,
-        "derived_key": derived.hex(),
+        "iterations": iterations,
+        "derived_key": key,
     }
 
 

@@ -110,9 +110,10 @@ def resident_mb(pid: int) -> float:
 class Round:
     """One fleet on one server."""
 
-    def __init__(self, folder: Path, count: int, *, own_status: bool, rest_s: float) -> None:
+    def __init__(self, folder: Path, count: int, *, own_status: bool, rest_s: float, iterations: int) -> None:
         self._count = count
         self._rest_s = rest_s
+        self._iterations = iterations
         self._own_status = own_status
         self._pis = fleet.mac_ids(count)
         self._number = 0
@@ -124,7 +125,7 @@ class Round:
         admin = self._server.start()
         try:
             self._set_up(admin)
-            fleet.enroll(admin, self._pis, status=self._own_status)
+            fleet.enroll(admin, self._pis, status=self._own_status, iterations=self._iterations)
             bare = self._per_change(admin)
             began = time.monotonic()
             pis = fleet.Processes(self._server.url, self._pis)
@@ -238,15 +239,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
     parser.add_argument("--pis", default=",".join(map(str, SIZES)), help="sizes, with commas between [%(default)s]")
     parser.add_argument("--rest", type=float, default=60.0, metavar="S", help="how long to look at rest [%(default)s]")
+    parser.add_argument("--databases", type=int, choices=(1, 2), help="only with that many [both]")
+    rounds = "of the Pis' passwords; 600000 is what CouchDB has [%(default)s]"
+    parser.add_argument("--iterations", type=int, default=fleet.ITERATIONS, metavar="N", help=rounds)
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures there")
     given = parser.parse_args(argv)
     rows: list[dict[str, Any]] = []
     print("  ".join(COLUMNS), flush=True)
     for count in map(int, given.pis.split(",")):
         fleet.allow_descriptors(100 + fleet.DESCRIPTORS_PER_PI * count)
-        for own_status in (True, False):
+        for own_status in [two for two in (True, False) if given.databases in (None, 1 + two)]:
             with tempfile.TemporaryDirectory() as folder:
-                rows.append(Round(Path(folder) / "couch", count, own_status=own_status, rest_s=given.rest).measure())
+                data = Path(folder) / "couch"
+                rows.append(
+                    Round(data, count, own_status=own_status, rest_s=given.rest, iterations=given.iterations).measure()
+                )
             print("  ".join(f"{rows[-1][key]!s:>{len(heading)}}" for heading, key in COLUMNS.items()), flush=True)
             if given.json is not None:
                 given.json.write_text(json.dumps(rows, indent=2) + "\n")
