@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PAGE := himbeerecouch/web/page
 PAGE_TOOLS := $(PAGE)/node_modules/.package-lock.json
 
-.PHONY: demo test check coverage contract faults soak bench bench-full bench-docs docs clean page test-page
+.PHONY: demo test check coverage contract faults soak bench bench-full bench-docs bench-fleet docs clean page test-page
 
 demo: $(INSTALLED)  ## An embedded database, this machine as a Pi, and the examples running on it; Ctrl-C ends all
 	@$(BIN)/himbeerecouch demo
@@ -53,6 +53,9 @@ test-page: $(TOOLS) $(PAGE_TOOLS)  ## The page in a real browser before a real w
 
 bench-docs: $(INSTALLED)  ## The figures of a run into docs/benchmarks.rst: make bench-full JSON=docs/benchmarks.json first
 	@$(BIN)/python -m benchmarks.pages docs/benchmarks.json docs/benchmarks.rst
+
+bench-fleet: $(TOOLS)  ## How many Pis a server carries: fleets of 1 to 1,000 simulated ones, half an hour; PIS=10,100 for some
+	@$(BIN)/python -m benchmarks.scaling $(if $(PIS),--pis $(PIS)) $(if $(JSON),--json $(JSON))
 
 docs: $(TOOLS)  ## The documents as pages, in docs/_build
 	$(BIN)/sphinx-build -W --keep-going --quiet docs docs/_build

@@ -178,6 +178,9 @@ class Processes:
         self, url: str, pis: Sequence[int], *, processes: int = 1, spread_s: float = 0.0, database: str = DATABASE
     ) -> None:
         each = -(-len(pis) // processes)
+        # Here and not there: a process that is killed leaves its folder behind.
+        self._folder = contextlib.ExitStack()
+        folder = self._folder.enter_context(memory_folder())
         self._children = [
             subprocess.Popen(
                 [
@@ -190,6 +193,7 @@ class Processes:
                     f"--first-mac-id={part[0]}",
                     f"--database={database}",
                     f"--spread={spread_s}",
+                    f"--folder={folder / str(part[0])}",
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -223,6 +227,7 @@ class Processes:
                 child.wait()
             if child.stdout is not None:
                 child.stdout.close()
+        self._folder.close()
 
 
 @contextlib.contextmanager
@@ -291,6 +296,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--database", default=DATABASE, metavar="NAME")
     parser.add_argument("--spread", type=float, default=0.0, metavar="S", help="start them within so many seconds [0]")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="how many processes they share [1]")
+    parser.add_argument("--folder", type=Path, help="for the Pis' state [one in memory]")
     parser.add_argument("--enrolled", action="store_true", help="databases and users are there already")
     parser.add_argument("--verbose", action="store_true", help="show what the daemons log")
     given = parser.parse_args(argv)
@@ -301,8 +307,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         enroll(Connection(address.port or 5984, address.hostname or "", (given.user, password)), pis, given.database)
     if given.processes > 1:
         return _wait_for_children(given, pis)
-    with memory_folder() as folder:
-        return _run(given, pis, folder)
+    with contextlib.ExitStack() as stack:
+        return _run(given, pis, given.folder or stack.enter_context(memory_folder()))
 
 
 def _wait_for_children(given: argparse.Namespace, pis: Sequence[int]) -> int:

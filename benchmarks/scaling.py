@@ -41,6 +41,7 @@ def main():
         time.sleep(3600)
 """
 OUTAGE_S = 5.0
+SETTLE_S = 10.0
 WITHIN_S = 300.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -166,7 +167,7 @@ class Round:
         with _datagrams() as port:
             deploys = [self._deploy(admin, port) for _ in range(DEPLOYS)]
             # The heartbeats of what has changed are over by then.
-            time.sleep(10)
+            time.sleep(SETTLE_S)
             before, began = self._server.cpu_s(), time.monotonic()
             time.sleep(self._rest_s)
             rest = (self._server.cpu_s() - before) / (time.monotonic() - began)

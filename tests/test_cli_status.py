@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from himbeerecouch import rfc3339
 from himbeerecouch.cli import status as status_module
 from himbeerecouch.cli.logs import _Printer
-from himbeerecouch.errors import Unavailable
+from himbeerecouch.errors import Forbidden, Unavailable
 from himbeerecouch.fleet import heartbeats, logs
 from himbeerecouch.fleet.loglines import News
 from himbeerecouch.fleet.roster import Presence
@@ -182,6 +182,21 @@ class LogsTests(FleetCase):
         self.assertIsNotNone(await self.desk.find_one(DATABASE, "7_watch"))
         await third.end()
         self.assertIsNone(await self.desk.find_one(DATABASE, "7_watch"))
+
+    async def test_reader(self) -> None:
+        """Who may read and not write looks on as well, and nothing is asked of the Pi."""
+
+        async def forbidden(*arguments: Any) -> str:
+            raise Forbidden("the document", status=403, reason="you need a role")
+
+        self.patch(self.desk, "put", forbidden)
+        watch = logs.Watch(self.desk, 7)
+        await watch.extend()
+        assert watch.refused is not None
+        self.assertEqual(watch.refused.reason, "you need a role")
+        await watch.extend()
+        await watch.end()
+        self.assertEqual(await self.desk.all_docs(DATABASE), [])
 
     async def test_server_away(self) -> None:
         """A server that fails is waited for, and that is said; nothing of what was written meanwhile is lost."""

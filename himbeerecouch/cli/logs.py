@@ -80,8 +80,12 @@ async def _follow(desk: Desk, mac_id: int, pi: str, program: str | None) -> None
         show.say(f"{show.plain(pi)} is {status.presence.value}{ago}: new lines come when it is back", fg="yellow")
     printer, watch = _Printer(program), Watch(desk, mac_id)
     seen: Mapping[str, Seen] = {}
+    told = False
     try:
         async for document in follow(desk, mac_id, watch, _troubled):
+            if watch.refused is not None and not told:
+                told = True
+                show.say(f"new lines come once a minute: {show.plain(watch.refused.reason)}", fg="yellow")
             found, seen = news(document, seen)
             printer.show([each for each in found if _is_meant(each, program)])
     except CancelledError:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from twisted.internet.task import deferLater
 
 from himbeerecouch import rfc3339
-from himbeerecouch.errors import Conflict, NotFound, Unavailable
+from himbeerecouch.errors import Conflict, Forbidden, NotFound, Unavailable
 from himbeerecouch.fleet import lenient
 from himbeerecouch.fleet.desk import Desk
 from himbeerecouch.model import Json
@@ -40,13 +40,15 @@ class Watch:
     def __init__(self, desk: Desk, mac_id: int) -> None:
         self._desk = desk
         self._id = f"{mac_id}_watch"
+        self.refused: Forbidden | None = None
+        """Why this user may not ask for it: then new lines come once a minute."""
         self._until = 0.0
         self._rev: str | None = None
         """Of what was written here; None where somebody else's watch is long enough."""
 
     async def extend(self) -> None:
         """Have it go on; writes only where it would soon be over."""
-        if self._until - self._desk.server_time() > WATCH_S / 2:
+        if self.refused is not None or self._until - self._desk.server_time() > WATCH_S / 2:
             return
         for _ in range(3):
             there = await self._desk.find_one(self._desk.database, self._id) or {}
@@ -60,6 +62,8 @@ class Watch:
                 self._rev, self._until = await self._desk.put(self._desk.database, document), until
             except Conflict:
                 continue  # somebody else looks on as well
+            except Forbidden as error:
+                self.refused = error
             return
 
     async def end(self) -> None:
