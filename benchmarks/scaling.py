@@ -266,4 +266,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # So that servers and Pis end with it, whoever ends it.
+        signal.signal(number, signal.default_int_handler)
     sys.exit(main())
