@@ -92,6 +92,7 @@ test('a tab that nobody sees asks for nothing, and is up to date as soon as some
 test('who may not read the database is told so, and what would help', async (t) => {
   const page = await open(t, browser, world, { as: world.stranger });
   await page.getByText('sam may not read what is here.').waitFor();
+  await page.getByText('Nothing is known of any Pi.').waitFor();
   await inAllLooks(page, 'stranger');
 });
 

@@ -22,7 +22,6 @@ export function Fleet() {
     return () => removeEventListener('scroll', note);
   }, []);
   const waiting = useWaiting();
-  const connecting = connection.value.state === 'connecting';
   return (
     <main class="fleet">
       <div class="head">
@@ -34,7 +33,7 @@ export function Fleet() {
         </ButtonLink>
       </div>
       <Waiting waiting={waiting} />
-      {total.value > 0 ? <List /> : connecting ? <p class="quiet">Asking the database …</p> : <Nobody />}
+      {total.value > 0 ? <List /> : <Nothing />}
     </main>
   );
 }
@@ -166,6 +165,13 @@ function Health({ beat, warnings, current }) {
       {typeof celsius === 'number' ? <span class="number">{celsius.toFixed(0)} °C</span> : warnings.length === 0 && '–'}
     </>
   );
+}
+
+/** There are no Pis; only while the page hears of changes that says anything. */
+function Nothing() {
+  const { state } = connection.value;
+  if (state === 'live') return <Nobody />;
+  return <p class="quiet">{state === 'connecting' ? 'Asking the database …' : 'Nothing is known of any Pi.'}</p>;
 }
 
 function Nobody() {
