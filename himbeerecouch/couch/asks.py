@@ -25,7 +25,7 @@ class Timing:
     """The least wait after the database was missing or forbidden; the most is twice that."""
     limit: int = 200
     """Rows or documents in one answer."""
-    most_rows: int = 1600
+    most_rows: int = 3200
     """Rows in one answer while there is much to catch up with."""
 
 

@@ -7,6 +7,7 @@ much.
 from __future__ import annotations
 
 QUICK_S = 1.0
+GROWTH = 4
 
 
 class Portion:
@@ -22,7 +23,7 @@ class Portion:
         if self.rows < self._usual:
             self.rows = min(self._usual, self.rows * 2)
         elif rows >= self.rows and took_s <= QUICK_S:
-            self.rows = min(self._most, self.rows * 2)
+            self.rows = min(self._most, self.rows * GROWTH)
         else:
             self.rows = self._usual
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 from attrs import define, field, frozen
@@ -47,16 +46,19 @@ def ids_filter(ids: Any) -> Filter:
     return Filter(lambda document: document["_id"] in wanted, anchors_of({"_id": {"$in": sorted(wanted)}}), wanted)
 
 
-@define(slots=False, eq=False)
+@define(eq=False)
 class Row:
     """One changed document; its text is made once for all feeds that it goes to."""
 
     stored: Stored
+    _document_text: str | None = field(default=None, init=False)
 
-    @cached_property
+    @property
     def document_text(self) -> str:
         """The document, as ``include_docs`` shows it."""
-        return self.stored.text()
+        if self._document_text is None:
+            self._document_text = self.stored.text()
+        return self._document_text
 
     def text(self, database: Database, include_docs: bool, revs: Sequence[str] = ()) -> str:
         """The row of ``_changes``; ``revs`` where all leaves are to be listed."""
