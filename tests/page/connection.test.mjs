@@ -22,7 +22,14 @@ test('a database that is gone is said with its reason, and what changed meanwhil
   await world.do('stop_server');
   await page.getByText('Connection lost').waitFor();
   await rowOf(page, world.mac_id).filter({ hasText: 'unknown' }).waitFor();
+  // Who opens the page now sees why there is nothing, and needs to do nothing about it.
+  const late = await page.context().newPage();
+  await late.goto(world.url);
+  await late.getByText('It is tried again by itself').waitFor();
+  await inAllLooks(late, 'away');
   await world.do('start_server');
+  await rowOf(late, world.mac_id).filter({ hasText: 'online' }).waitFor();
+  await late.close();
   await world.do('save', { document: { _id: 'name:back-again', type: 'name', mac_id: Number(world.mac_id) } });
   await page.getByText('Connection lost').waitFor({ state: 'detached' });
   await rowOf(page, 'back-again').filter({ hasText: 'online' }).waitFor();
@@ -62,6 +69,27 @@ test('who is no longer logged in is asked to log in, and is back where they were
   await page.getByRole('button', { name: 'Log in' }).click();
   await page.getByText('online', { exact: true }).waitFor();
   assert.match(page.url(), new RegExp(`#/pi/${world.mac_id}$`));
+});
+
+test('a tab goes by who logged in last in the other one: what it writes is in that name', async (t) => {
+  const page = await open(t, browser, world, { as: world.operator, path: `#/pi/${world.mac_id}` });
+  await page.getByRole('button', { name: 'Reboot' }).waitFor();
+  const other = await page.context().newPage();
+  await other.goto(world.url);
+  await other.getByRole('button', { name: 'Log out' }).click();
+  await page.getByRole('button', { name: 'Log in' }).waitFor();
+  await login(other, world.reader);
+  await page.getByText('read-only').waitFor();
+  await page.getByText(world.reader.name, { exact: true }).waitFor();
+  await page.getByText('Asking the database').waitFor({ state: 'detached' });
+  await other.evaluate(async ([name, password]) => {
+    const headers = { 'Content-Type': 'application/json' };
+    await fetch('couch/_session', { method: 'POST', headers, body: JSON.stringify({ name, password }) });
+    new BroadcastChannel('himbeerecouch.session').postMessage(null);
+  }, [world.operator.name, world.operator.password]);
+  await page.getByText(world.operator.name, { exact: true }).waitFor();
+  await page.getByText('read-only').waitFor({ state: 'detached' });
+  await page.getByText('Asking the database').waitFor({ state: 'detached' });
 });
 
 test('a tab that nobody sees asks for nothing, and is up to date as soon as somebody does', async (t) => {

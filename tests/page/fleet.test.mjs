@@ -69,6 +69,46 @@ test('a Pi that dies turns offline by the time that passes, without any change a
   await row.filter({ hasText: 'offline' }).waitFor();
 });
 
+test('a heartbeat that makes no sense takes no other Pi away, and none from the future is alive', async (t) => {
+  await world.do('fleet', { count: 1, first: 5000 });
+  const page = await open(t, browser, world, { as: world.operator });
+  const sound = page.getByRole('row').filter({ hasText: '5000' }).filter({ hasText: 'online' });
+  await sound.waitFor();
+  const code = '"><img src=x onerror="window.taken = 1">';
+  const all = { state: code, timestamp: 7, hostname: code, ip: {}, versions: null, health: null, programs: { a: null, constructor: { state: 'constructor' } }, rejected: 5 };
+  const each = [
+    all,
+    { hostname: 5, health: { load: 5, cpu_temperature_c: 'x' }, rejected: [null, {}], versions: { himbeerecouch: {}, model: code } },
+    { programs: { [code]: { name: {}, state: {}, error: { a: 1 }, failures: [null], since: [], restarts: {}, rev: 5 } } },
+    { programs: 'abc', rejected: [{ id: code, reason: {} }], interval_s: 'x', boot_time: {} },
+  ];
+  const common = { type: 'heartbeat', state: 'running', interval_s: 30, timestamp: new Date().toISOString() };
+  const macIds = each.map((_, index) => 5001 + index);
+  for (const [index, macId] of macIds.entries()) {
+    await world.do('save', { document: { _id: `${macId}_heartbeat`, ...common, ...each[index] }, status: true });
+    await world.do('save', { document: { _id: `${macId}_log`, type: 'log', programs: { a: { lines: 5 }, b: null } }, status: true });
+  }
+  await world.do('save', { document: { _id: '5001:byhand', type: 5001, name: 5, modules: {} } });
+  await world.do('save', { document: { _id: '5001:other', type: 5001, name: {}, modules: {} } });
+  // As the first thing that is read, and as a change.
+  for (const again of [false, true]) {
+    if (again) await page.reload();
+    for (const macId of macIds) await page.getByRole('row').filter({ hasText: String(macId) }).waitFor();
+    await page.getByRole('searchbox').fill('50');
+    await sound.waitFor();
+    await page.getByRole('searchbox').fill('');
+  }
+  for (const macId of macIds) {
+    await page.goto(`${world.url}#/pi/${macId}`);
+    await page.getByRole('heading', { name: 'Programs' }).waitFor();
+    await page.getByText('Asking the database').waitFor({ state: 'detached' });
+  }
+  assert.equal(await page.evaluate(() => window.taken), undefined);
+  await world.do('fleet', { count: 1, first: 5010, age_s: -86_400 });
+  await page.goto(`${world.url}#/`);
+  await page.getByRole('row').filter({ hasText: '5010' }).filter({ hasText: 'offline' }).filter({ hasNotText: 'just now' }).waitFor();
+});
+
 test('a server that is gone is said, no Pi is shown alive meanwhile, and it is mended by itself', async (t) => {
   const page = await open(t, browser, world, { as: world.operator });
   const row = page.getByRole('row').filter({ hasText: world.mac_id });

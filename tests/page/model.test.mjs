@@ -13,6 +13,7 @@ const { argvOf, outcome, textOf } = await source('pi/commands.js');
 const { parse, to } = await source('route.js');
 const { learn, serverNow } = await source('clock.js');
 const { duration } = await source('time.js');
+const lenient = await source('lenient.js');
 
 const T = Date.parse('2026-05-01T12:00:00Z');
 const beat = (fields = {}) => ({ timestamp: '2026-05-01T12:00:00Z', interval_s: 30, state: 'running', programs: {}, health: {}, ...fields });
@@ -29,6 +30,11 @@ test('a Pi is online until three heartbeats are missing, and only while the page
     [beat({ state: 'stopped' }), T, false, 'unknown'],
     [beat({ timestamp: 'yesterday' }), T, true, 'offline'],
     [beat({ interval_s: null }), T + 1, true, 'offline'],
+    // Written by a clock that was ahead: it says nothing about now.
+    [beat(), T - 90_000, true, 'online'],
+    [beat(), T - 90_001, true, 'offline'],
+    // Nobody promises to be silent for years.
+    [beat({ interval_s: 1e9 }), T + 1_800_001, true, 'offline'],
     [undefined, T, true, 'never'],
     [undefined, T, false, 'unknown'],
   ];
@@ -54,7 +60,7 @@ test('what fails is what failed, also a document that makes no sense, but not wh
   const failing = (fields) => judge(beat(fields), T, true).failing.map(({ id }) => id);
   assert.deepEqual(failing({ programs: { a: { state: 'backoff', error: 'x' }, b: { state: 'backoff', error: null }, c: { state: 'finished' } } }), ['a']);
   assert.deepEqual(failing({ programs: { a: { state: 'rejected', error: 'x' } }, rejected: [{ id: 'a', reason: 'x' }, { id: 'b', reason: 'y' }] }), ['a', 'b']);
-  assert.deepEqual(shownState({ state: 'of another time' }), ['unknown', 'of another time']);
+  for (const state of ['of another time', 'constructor', '__proto__']) assert.deepEqual(shownState({ state }), ['unknown', state]);
 });
 
 test('a nearly full disk, heat and a weak power supply are warnings; what is not known is none', () => {
@@ -62,6 +68,31 @@ test('a nearly full disk, heat and a weak power supply are warnings; what is not
   assert.deepEqual(warnings({ under_voltage: true, cpu_temperature_c: 80, disk_free_bytes: 4, disk_total_bytes: 100 }), ['under-voltage', 'hot', 'disk nearly full']);
   assert.deepEqual(warnings({ under_voltage: null, cpu_temperature_c: null, disk_free_bytes: null, disk_total_bytes: null }), []);
   assert.deepEqual(warnings({ under_voltage: false, cpu_temperature_c: 79.9, disk_free_bytes: 5, disk_total_bytes: 100 }), []);
+});
+
+test('a heartbeat and a log that make no sense are read as what of them does', () => {
+  const junk = [null, 5, 'abc', true, {}, [], [null], [5], { a: null }, { a: 5 }, { constructor: { state: 'constructor' } }];
+  const names = Object.keys(lenient.heartbeat({}));
+  for (const name of [...names, 'mac_id']) {
+    for (const value of junk) {
+      const told = lenient.heartbeat(beat({ [name]: value }));
+      assert.doesNotThrow(() => judge(told, T, true), `${name}: ${JSON.stringify(value)}`);
+      for (const program of Object.values(told.programs)) assert.deepEqual([typeof program.name, typeof program.state, program.failures], ['string', 'string', []]);
+    }
+  }
+  const failures = [null, { log: 5, error: {} }, { rev: '1-a', time: 't', error: 'x', log: ['a', 5] }];
+  const { programs } = lenient.heartbeat(beat({ programs: { a: { name: 7, state: 'crashed', error: ['x'], failures } } }));
+  assert.deepEqual(programs.a.failures.at(-1), { rev: '1-a', time: 't', error: 'x', log: ['a'] });
+  assert.deepEqual([programs.a.name, programs.a.error, programs.constructor], ['a', null, undefined]);
+  for (const value of junk) {
+    for (const doc of [{ programs: value }, { programs: { a: { lines: value, dropped_lines: value, name: value } } }]) {
+      assert.doesNotThrow(() => takeLog(new Map(), lenient.logDocument(doc)), JSON.stringify(doc));
+    }
+    for (const doc of [{ cmd: value }, { action: value }, { cmd: ['a'], ret: value, execution: value }]) {
+      assert.equal(typeof textOf(doc), 'string');
+      assert.equal(typeof outcome(doc, T, true).words, 'string', JSON.stringify(doc));
+    }
+  }
 });
 
 test('lines that are known already are found again, as many as there are', () => {
@@ -150,15 +181,20 @@ test('every place of the page has an address, and no address breaks it', () => {
 
 test('the time is the server’s, to the second, whatever this machine’s clock says', () => {
   assert.equal(serverNow(), null);
-  learn('no date');
-  learn(null);
+  learn('no date', { sentMs: 0 });
+  learn(null, { sentMs: 0 });
   assert.equal(serverNow(), null);
   const told = (ms) => new Date(Math.floor(ms / 1000) * 1000).toUTCString();
   const start = Date.parse('2031-01-01T00:00:00.400Z');
-  for (const atMs of [0, 700, 1100, 5900]) learn(told(start + atMs), atMs);
+  for (const atMs of [0, 700, 1100, 5900]) learn(told(start + atMs), { sentMs: atMs - 20, atMs });
   const offMs = Math.abs(serverNow() - performance.now() - start);
   assert.ok(offMs < 1000, `${offMs} ms`);
-  learn(told(start + 3_600_000), 0);
+  // Its headers were twenty seconds on their way: of what is known, nothing changes.
+  learn(told(start + 6000), { sentMs: 5950, atMs: 26_000 });
+  assert.ok(Math.abs(serverNow() - performance.now() - start) < 1000, 'a late answer');
+  learn(told(start - 3_600_000), { sentMs: -20, atMs: 0 });
+  assert.ok(Math.abs(serverNow() - performance.now() - start + 3_600_000) < 1100, 'the clock was set back');
+  learn(told(start + 3_600_000), { sentMs: -20, atMs: 0 });
   assert.ok(Math.abs(serverNow() - performance.now() - start - 3_600_000) < 1000, 'the clock was set');
 });
 

@@ -147,9 +147,15 @@ test('a command runs, with what it printed, its exit status, and the history of 
   await input.fill('sleep 600');
   await page.keyboard.press('Enter');
   await result('sleep 600').getByText('runs', { exact: true }).waitFor();
+  await input.fill('echo pressed twice');
+  await page.locator('form.commandline').evaluate((form) => [form.requestSubmit(), form.requestSubmit()]);
+  await result('echo pressed twice').first().getByText('exit status 0').waitFor();
+  assert.equal(await result('echo pressed twice').count(), 1);
   await inAllLooks(page, 'pi-commands');
   await result('sleep 600').getByRole('button', { name: /^Cancel/ }).click();
   await result('sleep 600').getByText('cancelled').waitFor();
+  await input.press('ArrowUp');
+  assert.equal(await input.inputValue(), 'echo pressed twice');
   await input.press('ArrowUp');
   assert.equal(await input.inputValue(), 'sleep 600');
   await input.press('ArrowUp');

@@ -28,7 +28,7 @@ export function App({ error }) {
         <Who />
       </header>
       <Banner />
-      <View />
+      <View key={session.value.name} />
     </>
   );
 }
@@ -39,9 +39,9 @@ function Failed({ error }) {
       <div class="panel" role="alert">
         <h1>himbeerecouch</h1>
         <p>{error.message}</p>
-        <p class="quiet">The server of this page, or the CouchDB server behind it, does not answer.</p>
+        <p class="quiet">The server of this page, or the CouchDB server behind it, does not answer. It is tried again by itself.</p>
         <a class="button main" href="">
-          Try again
+          Try now
         </a>
       </div>
     </main>

@@ -7,15 +7,16 @@ const RESOLUTION_MS = 1000;
 
 let offsetMs = null;
 
-/** Takes the time of an answer whose headers came at `atMs` of performance.now(). */
-export function learn(dateHeader, atMs = performance.now()) {
+/**
+ * Takes the time of an answer, whose request was sent at `sentMs` of performance.now(), and whose headers came at `atMs`:
+ * the server looked at its clock in between, and a Date header is cut to whole seconds. What is known is moved no further
+ * than it has to be to agree with that: so an answer that was long on its way says nothing wrong.
+ */
+export function learn(dateHeader, { sentMs, atMs = performance.now() }) {
   const serverMs = Date.parse(dateHeader ?? '');
   if (Number.isNaN(serverMs)) return;
-  const sampleMs = serverMs - atMs;
-  // A Date header is cut to whole seconds, so that the latest of all samples is the nearest; one that is far off says
-  // that the server's clock was set, or that this machine slept.
-  if (offsetMs === null || Math.abs(sampleMs - offsetMs) > 2 * RESOLUTION_MS) offsetMs = sampleMs;
-  else offsetMs = Math.max(offsetMs, sampleMs);
+  const [least, most] = [serverMs - atMs, serverMs + RESOLUTION_MS - sentMs];
+  offsetMs = Math.min(Math.max(offsetMs ?? least, least), most);
 }
 
 /** The server's time in milliseconds since 1970; null as long as it has told none. */

@@ -2,6 +2,8 @@
 
 /** So many intervals without a heartbeat, and the Pi is off or has no network. */
 const MISSED = 3;
+/** No daemon promises less often than that to write. */
+const LONGEST_INTERVAL_S = 600;
 const HOT_C = 80;
 const FULL = 0.05;
 
@@ -32,7 +34,7 @@ export const PI_STATES = {
 export function shownState({ state, error }) {
   // Where it is always to begin again, it waits for that after a good end as well.
   if (state === 'backoff' && !error) return ['busy', 'ended, begins again'];
-  return PROGRAM_STATES[state] ?? ['unknown', state];
+  return Object.hasOwn(PROGRAM_STATES, state) ? PROGRAM_STATES[state] : ['unknown', state];
 }
 
 export function isFailing(program) {
@@ -74,8 +76,10 @@ function read(beat) {
 function stateOf(beat, seenMs, nowMs, live) {
   if (!live || nowMs === null) return 'unknown';
   if (beat.state === 'stopped') return 'stopped';
-  // Also where the times are no numbers: what can't be judged is not alive.
-  return nowMs - seenMs <= MISSED * beat.interval_s * 1000 ? 'online' : 'offline';
+  // Also where the times are no numbers: what can't be judged is not alive. Nor is what comes from the future, written
+  // before the server's clock was set: it would pass for alive until that time comes.
+  const goodForMs = MISSED * Math.min(beat.interval_s, LONGEST_INTERVAL_S) * 1000;
+  return Math.abs(nowMs - seenMs) <= goodForMs ? 'online' : 'offline';
 }
 
 function warningsOf(health) {

@@ -3,7 +3,17 @@ import { App } from './app.jsx';
 import { begin } from './state.js';
 import './style.css';
 
-begin().then(
-  () => render(<App />, document.getElementById('app')),
-  (error) => render(<App error={error} />, document.getElementById('app')),
-);
+const AGAIN_MS = 5000;
+
+function start() {
+  const root = document.getElementById('app');
+  begin().then(
+    () => render(<App />, root),
+    (error) => {
+      render(<App error={error} />, root);
+      setTimeout(start, AGAIN_MS);
+    },
+  );
+}
+
+start();

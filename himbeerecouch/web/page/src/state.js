@@ -8,6 +8,7 @@ import { serverNow, serverTimestamp } from './clock.js';
 import * as couch from './couch.js';
 import { Conflict, CouchError, generation } from './couch.js';
 import { Feed } from './feed.js';
+import * as lenient from './lenient.js';
 
 /** {name, roles} of who is logged in; null for nobody, undefined while that is not known yet. */
 export const session = signal(undefined);
@@ -64,13 +65,19 @@ export async function begin() {
   setSession(who);
 }
 
+/** The session is one for all tabs of a browser: who logs in or out in one of them does so in each. */
+const tabs = new BroadcastChannel('himbeerecouch.session');
+tabs.onmessage = () => couch.session.get().then(setSession, () => {});
+
 export async function login(name, password) {
   setSession(await couch.session.open(name, password));
+  tabs.postMessage(null);
 }
 
 export async function logout() {
   setSession(null);
   await couch.session.close();
+  tabs.postMessage(null);
 }
 
 couch.onLoggedOut(() => {
@@ -246,7 +253,7 @@ function takeStatusRows(rows) {
     takeHeartbeats(docs, 'status');
     dropHeartbeats(gone, 'status');
     const lines = docs.find((doc) => doc._id === `${opened.value}_log`);
-    if (lines) log.value = lines;
+    if (lines) log.value = lenient.logDocument(lines);
   });
 }
 
@@ -273,8 +280,8 @@ function takeHeartbeats(docs, from) {
     const macId = doc._id.slice(0, -'_heartbeat'.length);
     const old = known.get(macId);
     // The Pi's daemon writes into one of two databases; what it once left in the other one is older.
-    const newer = !old || (old.from === from ? generation(doc._rev) >= generation(old._rev) : doc.timestamp >= old.timestamp);
-    if (newer) known.set(macId, { ...doc, from });
+    const newer = !old || (old.from === from ? generation(doc._rev) >= generation(old._rev) : String(doc.timestamp) >= String(old.timestamp));
+    if (newer) known.set(macId, { ...lenient.heartbeat(doc), from });
   }
   heartbeats.value = known;
 }
@@ -297,7 +304,7 @@ export function nameProblem(name) {
 }
 
 function takeNames(docs) {
-  const named = docs.filter((doc) => doc.type === 'name' && doc._id.startsWith('name:') && doc.mac_id);
+  const named = docs.filter((doc) => doc.type === 'name' && doc._id.startsWith('name:') && Number.isSafeInteger(doc.mac_id));
   if (!named.length) return;
   const known = new Map(names.value);
   for (const doc of named) known.set(String(doc.mac_id), doc._id.slice('name:'.length));
@@ -400,7 +407,7 @@ async function loadLog(macId, { signal }) {
     if (error.status === 403) return null;
     throw error;
   });
-  if (!signal.aborted && opened.value === macId && generation(found?._rev) >= generation(log.value?._rev)) log.value = found;
+  if (!signal.aborted && opened.value === macId && generation(found?._rev) >= generation(log.value?._rev)) log.value = found && lenient.logDocument(found);
 }
 
 /** The revisions of a document that are newer than what is known of it. */

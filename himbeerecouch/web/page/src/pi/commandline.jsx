@@ -1,6 +1,7 @@
 import { useRef, useState } from 'preact/hooks';
 import { cancelCommand, commands, insertCommand, now, whyReadOnly } from '../state.js';
 import { Ago, Button, State } from '../ui/marks.jsx';
+import { answer } from '../lenient.js';
 import { argvOf, outcome, textOf } from './commands.js';
 
 const TIMEOUT_S = 600;
@@ -9,6 +10,7 @@ export function CommandLine({ macId, online }) {
   const input = useRef(null);
   const [error, setError] = useState('');
   const [back, setBack] = useState(0);
+  const sending = useRef(false);
   const each = [...commands.value.values()].sort((a, b) => (timeOf(a) < timeOf(b) ? 1 : -1));
   const typed = [...new Set(each.filter((doc) => doc.cmd).map(textOf))];
   const why = whyReadOnly.value;
@@ -16,7 +18,9 @@ export function CommandLine({ macId, online }) {
     event.preventDefault();
     const form = new FormData(event.target);
     const text = form.get('text').trim();
-    if (!text || why) return;
+    // Pressed twice, it runs once.
+    if (!text || why || sending.current) return;
+    sending.current = true;
     setError('');
     try {
       await insertCommand(macId, { cmd: argvOf(text), timeout: Number(form.get('timeout')) || TIMEOUT_S });
@@ -25,6 +29,7 @@ export function CommandLine({ macId, online }) {
     } catch (problem) {
       setError(problem.message);
     }
+    sending.current = false;
   };
   const recall = (event) => {
     const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
@@ -95,7 +100,7 @@ function Result({ doc, online, again }) {
   const [error, setError] = useState('');
   const { tone, words, over } = outcome(doc, now.value, online);
   const text = textOf(doc);
-  const [out, err] = doc.ret ?? [];
+  const [out, err] = answer(doc);
   const cancel = () => cancelCommand(doc._id).catch((problem) => setError(problem.message));
   return (
     <li>

@@ -1,11 +1,13 @@
 /** What a command document means. Pure. */
 
+import { answer, words } from '../lenient.js';
+
 /** As a person would type it. */
 export function textOf(doc) {
-  if (doc.action) return ACTIONS[doc.action] ?? doc.action;
-  const cmd = doc.cmd ?? [];
+  if (doc.action) return Object.hasOwn(ACTIONS, doc.action) ? ACTIONS[doc.action] : String(doc.action);
+  const cmd = words(doc);
   if (cmd.length === 3 && cmd[0] === 'sh' && cmd[1] === '-c') return cmd[2];
-  return cmd.map((word) => (PLAIN.test(word) ? word : `'${String(word).replaceAll("'", `'\\''`)}'`)).join(' ');
+  return cmd.map((word) => (PLAIN.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(' ');
 }
 
 const ACTIONS = { identify: 'blink its LED', restart: 'restart the daemon', rotate: 'make a new password' };
@@ -23,13 +25,13 @@ export function argvOf(text) {
 export function outcome(doc, nowMs, online) {
   const { state, exit_code: code, signal } = doc.execution ?? {};
   if ('ret' in doc) {
-    const [, reason] = doc.ret;
-    if (state === 'done' || (!state && doc.ret[0] !== null)) return { tone: 'good', words: 'exit status 0', over: true };
-    const words = { timeout: 'ended: it took too long', cancelled: 'cancelled', expired: 'not started: it was too late', interrupted: 'interrupted', rejected: 'rejected' }[state];
-    if (words) return { tone: state === 'cancelled' || state === 'expired' ? 'calm' : 'bad', words, over: true };
+    const [out, reason] = answer(doc);
+    if (state === 'done' || (!state && out !== null)) return { tone: 'good', words: 'exit status 0', over: true };
+    const ended = { timeout: 'ended: it took too long', cancelled: 'cancelled', expired: 'not started: it was too late', interrupted: 'interrupted', rejected: 'rejected' }[state];
+    if (ended) return { tone: state === 'cancelled' || state === 'expired' ? 'calm' : 'bad', words: ended, over: true };
     if (signal) return { tone: 'bad', words: `ended by signal ${signal}`, over: true };
     if (typeof code === 'number') return { tone: 'bad', words: `exit status ${code}`, over: true };
-    return { tone: 'bad', words: doc.ret[0] === null && reason ? 'could not be started' : 'failed', over: true };
+    return { tone: 'bad', words: out === null && reason ? 'could not be started' : 'failed', over: true };
   }
   if (state === 'running') return { tone: 'busy', words: doc.cancel ? 'is being ended' : 'runs', over: false };
   if (doc.expires && nowMs !== null && Date.parse(doc.expires) + 5000 < nowMs) return { tone: 'calm', words: 'not started: the Pi did not take it in time', over: true };

@@ -2,6 +2,7 @@
 
 import { useState } from 'preact/hooks';
 import { isFailing } from '../judge.js';
+import { programName } from '../lenient.js';
 import { to } from '../route.js';
 import { openedState, programs, removeProgram, setStopped, whyReadOnly } from '../state.js';
 import { Dialog } from '../ui/dialog.jsx';
@@ -12,7 +13,7 @@ import { Traceback } from '../ui/traceback.jsx';
 function together(docs, beat) {
   const told = beat?.programs ?? {};
   const ids = new Set([...docs.keys(), ...Object.keys(told)]);
-  const each = [...ids].map((id) => ({ id, doc: docs.get(id), told: told[id], name: docs.get(id)?.name ?? told[id]?.name ?? id }));
+  const each = [...ids].map((id) => ({ id, doc: docs.get(id), told: told[id], name: programName(docs.get(id), told[id], id) }));
   return each.sort((a, b) => a.name.localeCompare(b.name) || (a.id < b.id ? -1 : 1));
 }
 

@@ -35,12 +35,16 @@ export function ProgramState({ program, current = true }) {
   return current ? <State tone={tone}>{words}</State> : <State tone="unknown">{`was ${words}`}</State>;
 }
 
+const AHEAD_S = 60;
+
 /** How long ago that was by the server's clock; where one points at it, when exactly. */
 export function Ago({ ms, suffix = ' ago' }) {
   if (ms === null || ms === undefined || Number.isNaN(ms)) return <span>–</span>;
   const exact = new Date(ms);
   const ageS = now.value === null ? null : (now.value - ms) / 1000;
-  const shown = ageS === null ? clockTime(ms, null) : ageS < 1 && suffix ? 'just now' : `${duration(ageS)}${suffix}`;
+  // What lies ahead by more than two clocks may differ is no age: some clock was wrong, and which time it said is all there is.
+  const noAge = ageS === null || ageS < -AHEAD_S;
+  const shown = noAge ? clockTime(ms, now.value) : ageS < 1 && suffix ? 'just now' : `${duration(ageS)}${suffix}`;
   return (
     <time datetime={exact.toISOString()} title={exact.toLocaleString()}>
       {shown}
