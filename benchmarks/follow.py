@@ -1,4 +1,4 @@
-"""Follows a database from its very first change with the daemon's own client, core and reconciliation.
+"""Follows a database from its very first change with the daemon's own client, core, reconciliation and memory settings.
 
 ``python -m benchmarks.follow URL USER PASSWORD DATABASE ROWS`` prints one line of JSON when it has seen so many rows;
 with 0, when it is ready: from nothing to the end of the first snapshot; with -1, a line for each change, for ever.
@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from benchmarks.world import MAC_ID
+from himbeerecouch import unix
 from himbeerecouch.catalogue import Catalogue
 from himbeerecouch.couch.changes import Changes
 from himbeerecouch.couch.client import Couch, Login, connect
@@ -109,6 +110,8 @@ async def follow(reactor: Any, url: str, login: Login, database: str, rows: int)
 
 def main(url: str, user: str, password: str, database: str, *rows: str) -> None:
     """Follow as the command line says."""
+    unix.return_large_blocks()
+    unix.settle_memory()
     login = Login(user, (password,), lambda _: None)
     react(lambda reactor: Deferred.fromCoroutine(follow(reactor, url, login, database, int(rows[0]))))
 
