@@ -8,7 +8,7 @@ All of it runs on the reactor's thread.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, succeed
@@ -93,7 +93,13 @@ class Wire(ProtocolWrapper):
             self.transport.abortConnection()
 
 
-class Wires(WrappingFactory[Wire]):
+if TYPE_CHECKING:
+    _WireFactory = WrappingFactory[Wire]
+else:  # generic from Twisted 26.4 on
+    _WireFactory = WrappingFactory
+
+
+class Wires(_WireFactory):
     """Wraps the connections that it makes, and tells their owner of them."""
 
     protocol = Wire
