@@ -14,7 +14,8 @@ def read_program(path: Path, mac_id: int) -> Json:
 
     A file is ``code``.  A folder is ``main.py`` and its modules: ``helper.py``, ``pkg/__init__.py`` and ``pkg/sub.py``
     become ``helper``, ``pkg`` and ``pkg.sub``; what lies in ``global/`` becomes global modules.  Hidden ones, such as
-    ``.venv``, are none of it.  Raises OSError, and UnicodeDecodeError for a file that is no UTF-8.
+    ``.venv``, and what is no file are none of it.  Raises OSError, and UnicodeDecodeError, whose reason names the file,
+    for one that is no UTF-8.
     """
     document: Json = {"type": mac_id, "name": path.stem}
     if path.is_file():
@@ -32,6 +33,9 @@ def _modules(folder: Path, leave_out: str | None = None) -> dict[str, str]:
         parts = file.relative_to(folder).with_suffix("").parts
         if parts[0] == leave_out or any(part.startswith(".") or part == "__pycache__" for part in parts):
             continue
+        if file.exists() and not file.is_file():
+            # To open a FIFO would block until somebody writes to it.
+            continue
         if parts[-1] == "__init__" and len(parts) > 1:
             parts = parts[:-1]
         found[".".join(parts)] = _source(file)
@@ -40,4 +44,8 @@ def _modules(folder: Path, leave_out: str | None = None) -> dict[str, str]:
 
 def _source(file: Path) -> str:
     # Editors of Windows put a byte order mark before a text, and Python does not take it in one that is no file.
-    return file.read_text(encoding="utf-8-sig")
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        error.reason = f"{error.reason} (in {file})"
+        raise

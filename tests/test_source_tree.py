@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -46,6 +47,22 @@ class ReadProgramTests(SynchronousTestCase):
         folder = self.tree(**{"main": "m", ".venv__slash__lib__slash__six": "x", ".hidden": "x"})
         (folder / ".#main.py").symlink_to("nobody@nowhere.1234")
         self.assertEqual(read_program(folder, 5), {"type": 5, "name": "tree", "code": "m"})
+
+    def test_no_file(self) -> None:
+        """What only has the name of a file is no module; nobody would ever write to a FIFO that is read."""
+        folder = self.tree(main="m")
+        os.mkfifo(folder / "fifo.py")
+        (folder / "folder.py").mkdir()
+        self.assertEqual(read_program(folder, 5), {"type": 5, "name": "tree", "code": "m"})
+        (folder / "gone.py").symlink_to("nowhere")
+        self.assertRaises(FileNotFoundError, read_program, folder, 5)
+
+    def test_no_text(self) -> None:
+        """Of all files, the one that is no UTF-8 is named."""
+        folder = self.tree(main="m", helper="")
+        (folder / "helper.py").write_bytes(b"\xff")
+        error = self.assertRaises(UnicodeDecodeError, read_program, folder, 5)
+        self.assertIn(str(folder / "helper.py"), str(error))
 
     def test_byte_order_mark(self) -> None:
         """The mark that some editors begin a file with is none of the source; line ends are those of Python."""
