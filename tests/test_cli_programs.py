@@ -357,6 +357,14 @@ class VersionTests(CommandCase):
         document = await self.desk.get(DATABASE, ID)
         self.assertEqual((document["type"], document["name"], "stopped" in document), (MAC_ID, "blink", False))
 
+    async def test_rollback_of_what_had_an_id_of_its_own(self) -> None:
+        """A program whose document was made by hand is found by its name also when it was removed."""
+        await self.program("by/hand", name="blink", type=MAC_ID)
+        await self.saved("remove", PI, "blink", "--yes")
+        self.assertIn("has no program", await self.failed("rollback", PI, "blank"))
+        await self.saved("rollback", PI, "blink")
+        self.assertEqual((await self.desk.get(DATABASE, "by/hand"))["name"], "blink")
+
 
 class ControlTests(CommandCase):
     async def test_stop_and_start(self) -> None:

@@ -129,7 +129,7 @@ async def history_of(desk: Desk, mac_id: int, name: str) -> tuple[Json | None, l
     try:
         document = await find(desk, mac_id, name)
     except UnknownProgram:
-        for id in (new_id(mac_id, name), name):
+        for id in (new_id(mac_id, name), name, *await _once_called(desk, mac_id, name)):
             versions = await history(desk, id)
             if versions and versions[0].mac_id == mac_id and await desk.find_one(desk.database, id) is None:
                 return None, versions
@@ -139,6 +139,12 @@ async def history_of(desk: Desk, mac_id: int, name: str) -> tuple[Json | None, l
         now = evolve(deployments.of(document, at=0.0, by=None), at="")
         versions = deployments.history(map(deployments.render, [now, *versions]), document["_id"])
     return document, versions
+
+
+async def _once_called(desk: Desk, mac_id: int, name: str) -> list[str]:
+    """Give the ids, made by hand, of what was deployed to a Pi under this name."""
+    selector = {"type": "deployment", "mac_id": mac_id, "document": {"name": name}}
+    return sorted({str(one["program"]) for one in await desk.find(desk.database, selector, ["program"])})
 
 
 def version(versions: Sequence[Deployment], now: Json | None, program_id: str, rev: str | None) -> Deployment:
