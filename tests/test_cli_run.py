@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
+from himbeerecouch.cli import run
 from himbeerecouch.fleet import commands, orders
 from himbeerecouch.fleet.commands import Order, Outcome
 from tests.cli_case import DATABASE
@@ -48,6 +50,23 @@ class OneTests(FleetCase):
         self.assertEqual(ran.exit_code, 255)
         self.assertIn("expired", ran.stderr)
 
+    async def test_expired_and_nobody_there(self) -> None:
+        """A Pi that is away is not waited for beyond the time until which it may begin."""
+        self.patch(run, "EXPIRED_WAIT_S", 0.1)
+        ran = await self.himbeerecouch("run", str(ABSENT), "--expires", "0.5", "--", "true")
+        self.assertEqual((ran.exit_code, ran.stdout), (255, ""))
+        self.assertIn("it has expired, and the Pi has not begun it", ran.stderr)
+
+    async def test_begun_before_it_expired(self) -> None:
+        """What a Pi has begun in time is waited for, also when its time to begin is over."""
+        self.patch(run, "EXPIRED_WAIT_S", 0.0)
+        [pi] = await self.start_pis(1)
+        given = await orders.give(self.desk, [pi, ABSENT], Order(("sh", "-c", "sleep 1; echo done")))
+        while len(await orders.unclaimed(self.desk, given.waiting)) > 1:
+            await deferLater(self.reactor, 0.01)
+        told = await run._Run(self.desk, given, {pi: "lab", ABSENT: "attic"}, expires=0.0).wait()
+        self.assertEqual((told[pi].stdout, told[ABSENT].state), ("done\n", "expired"))
+
     async def test_odd_output(self) -> None:
         """Half a character and bytes that are no text are shown as well as they can be."""
         [pi] = await self.start_pis(1)
@@ -58,6 +77,7 @@ class OneTests(FleetCase):
         await order
         self.assertEqual((ran.exit_code, ran.stdout_bytes), (0, b"?"))
         self.assertIn("has never reported", ran.stderr)
+        self.assertIn("starts for the first time runs nothing of what was there before", ran.stderr)
 
     async def answer(self, ret: list[Any], **execution: Any) -> None:
         """Answer the first command for the Pi that is not there, as its daemon would."""

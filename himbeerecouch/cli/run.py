@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import click
 from attrs import evolve
@@ -17,9 +18,12 @@ from himbeerecouch.fleet.commands import BadTime, Order, Outcome
 from himbeerecouch.fleet.desk import Desk
 from himbeerecouch.fleet.orders import Given
 from himbeerecouch.fleet.roster import PiStatus, Presence, span, unseen
+from himbeerecouch.model import CommandState
 
 CANCEL_WAIT_S = 8.0
 """A Pi gives what it runs five seconds to end."""
+EXPIRED_WAIT_S = 5.0
+"""So long a Pi that is there has, to say itself that it was too late."""
 
 
 @click.command()
@@ -86,7 +90,7 @@ async def run(
 
 async def _on_one(desk: Desk, pi: str, order: Order, *, as_json: bool) -> int:
     mac_id = await names.resolve(desk, pi)
-    run = _Run(desk, await orders.give(desk, [mac_id], order), {mac_id: pi})
+    run = _Run(desk, await orders.give(desk, [mac_id], order), {mac_id: pi}, order.expires)
     outcome = (await run.wait()).get(mac_id)
     if outcome is None:
         return commands.INTERRUPTED
@@ -123,7 +127,7 @@ async def _on_many(desk: Desk, called: Mapping[int, str], order: Order, *, as_js
     with show.progress(len(called), "waiting for the Pis") as bar:
         given = await orders.give(desk, called, order)
         bar.update(len(given.refused))
-        run = _Run(desk, given, called, lambda: bar.update(1))
+        run = _Run(desk, given, called, order.expires, lambda: bar.update(1))
         outcomes = {**given.refused, **await run.wait()}
     if as_json:
         show.print_json([commands.as_json(mac_id, outcome) for mac_id, outcome in outcomes.items()])
@@ -153,11 +157,17 @@ class _Run:
     """A command that was given to Pis, until all of them have answered, or somebody has had enough."""
 
     def __init__(
-        self, desk: Desk, given: Given, called: Mapping[int, str], tick: Callable[[], object] = lambda: None
+        self,
+        desk: Desk,
+        given: Given,
+        called: Mapping[int, str],
+        expires: float | None,
+        tick: Callable[[], object] = lambda: None,
     ) -> None:
         self._desk = desk
         self._given = given
         self._called = called
+        self._expires = expires
         self._tick = tick
         self._outcomes: dict[int, Outcome] = dict(given.refused)
         self._all_absent = False
@@ -166,13 +176,29 @@ class _Run:
         """Give the outcomes by MacID.  Ctrl-C cancels what has none yet, and waits for that."""
         telling = Deferred.fromCoroutine(self._tell_absent())
         try:
-            await self._follow()
+            await self._answers()
         except CancelledError:
             await self._cancel()
         finally:
             telling.addErrback(lambda failure: failure.trap(CancelledError, CouchError))
             telling.cancel()
         return self._outcomes
+
+    async def _answers(self) -> None:
+        """Wait for all answers; what has expired is waited for only where a Pi has begun it before."""
+        while self._expires is not None:
+            left = max(0.0, self._expires - self._desk.server_time()) + EXPIRED_WAIT_S
+            try:
+                await self._follow().addTimeout(left, self._desk.reactor)
+            except TooLate:
+                with suppress(Unavailable):
+                    for id in await orders.unclaimed(self._desk, self._pending()):
+                        words = "it has expired, and the Pi has not begun it"
+                        self._heard(self._given.waiting[id], Outcome(id, CommandState.EXPIRED.value, reason=words))
+                    self._expires = None
+            else:
+                return
+        await self._follow()
 
     def _follow(self) -> Deferred[None]:
         waiting = {id: mac_id for id, mac_id in self._given.waiting.items() if mac_id not in self._outcomes}
@@ -198,7 +224,9 @@ class _Run:
         ]
         for pi in absent:
             words = _absence(pi, self._called[pi.mac_id], self._desk.server_time())
-            show.say(f"{words}: it runs when the Pi is back, unless it expires before", fg="yellow")
+            first = pi.presence is Presence.UNSEEN and self._expires is None
+            what = _FIRST if first else "it runs when the Pi is back, unless it expires before"
+            show.say(f"{words}: {what}", fg="yellow")
         self._all_absent = bool(absent) and len(absent) == len(self._pending())
 
     async def _cancel(self) -> None:
@@ -219,6 +247,9 @@ class _Run:
         for id, mac_id in self._pending().items():
             name = show.plain(self._called[mac_id])
             show.say(f"{name}: it is cancelled, and the Pi has not answered yet: see {id}")
+
+
+_FIRST = "a Pi that starts for the first time runs nothing of what was there before, unless it has an --expires"
 
 
 def _troubled(error: Unavailable | None) -> None:

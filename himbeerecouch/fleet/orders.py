@@ -144,6 +144,15 @@ async def _look(desk: Desk, ids: Sequence[str]) -> list[Row]:
     return found
 
 
+async def unclaimed(desk: Desk, ids: Iterable[str]) -> list[str]:
+    """Give those of these commands that no Pi has begun or answered."""
+    return [
+        row.id
+        for row in await _look(desk, list(ids))
+        if row.document is not None and "ret" not in row.document and "execution" not in row.document
+    ]
+
+
 async def cancel(desk: Desk, ids: Iterable[str]) -> None:
     """Have these commands ended, or never started, where they have no answer yet.  The Pis answer that themselves."""
     left = list(ids)
