@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Collection, Sequence
+from random import random
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -90,12 +91,12 @@ def _running(program: Program) -> Running:
 
 async def follow(reactor: Any, url: str, login: Login, database: str, rows: int) -> None:
     """Follow until ``rows`` were seen; with 0, until the Pi is ready."""
-    couch = connect(reactor, login=login, ca_file=None, random=lambda: 0.0)
+    couch = connect(reactor, login=login, ca_file=None, random=random)
     couch.move(url)
     pi = Pi(rows)
     client: Any = FromTheStart(couch) if rows > 0 else couch
     began = time.monotonic()
-    changes = Changes(client, database, MAC_ID, pi, clock=reactor, random=lambda: 0.0)
+    changes = Changes(client, database, MAC_ID, pi, clock=reactor, random=random)
     changes.startService()
     await pi.ready
     ready_s = time.monotonic() - began

@@ -23,6 +23,8 @@ CHANGES_FOLLOWER = Path(__file__).parent / "peers" / "changes_follower.py"
 BARE = "bare polls, rows thrown away"
 IBM, UNFILTERED = "ChangesFollower, the same selector", "ChangesFollower, no selector"
 PART = 1000
+LOST_S = 90.0
+"""What is not told by then is lost."""
 TEXT = "x" * 200
 
 
@@ -142,20 +144,26 @@ def lost(world: World, rounds: int) -> Iterator[Measurement]:
     """Count the changes that a follower never tells of, in rounds of: cut the connection, write, restore."""
     world.stop_daemon()
     missing: dict[str, str] = {}
-    ours = _lost(world, rounds, "lost-ours", (sys.executable, "-m", "benchmarks.follow"), "-1")
-    beside = {}
+    ours, ours_back = _lost(world, rounds, "lost-ours", (sys.executable, "-m", "benchmarks.follow"), "-1")
+    beside: dict[str, list[float]] = {}
+    back: dict[str, list[float]] = {}
     with or_say(missing, "ChangesFollower"):
         argv = (str(python_of("ibmcloudant", "ibmcloudant")), str(CHANGES_FOLLOWER))
-        beside["ChangesFollower"] = [_lost(world, rounds, "lost-theirs", argv, "", "for-ever")]
+        theirs, back["ChangesFollower"] = _lost(world, rounds, "lost-theirs", argv, "", "for-ever")
+        beside["ChangesFollower"] = [theirs]
     goals = [Goal("none", ours == 0)]
     yield Measurement(
         f"changes lost in {rounds} rounds of cut, write, restore", "changes", [ours], beside, goals, missing
     )
 
+    yield Measurement("connection restored -> change told", "s", ours_back, back, missing=missing)
 
-def _lost(world: World, rounds: int, database: str, argv: Sequence[str], *behind: str) -> float:
+
+def _lost(world: World, rounds: int, database: str, argv: Sequence[str], *behind: str) -> tuple[float, list[float]]:
+    """Give how many changes were lost, and the seconds that each restored connection took to tell one."""
     world.couch.ask("PUT", f"/{database}")
     seen: set[str] = set()
+    back: list[float] = []
     with _proxy(world.port) as (port, say):
         process = subprocess.Popen(
             [*argv, f"http://127.0.0.1:{port}", ADMIN, PASSWORD, database, *behind], stdout=subprocess.PIPE, text=True
@@ -171,15 +179,17 @@ def _lost(world: World, rounds: int, database: str, argv: Sequence[str], *behind
                 say("cut")
                 _save(world, database, f"cut-{number}")
                 say("restore")
+                restored = time.monotonic()
                 _save(world, database, f"restored-{number}")
-                _wait(lambda number=number: f"restored-{number}" in seen, 90.0)
+                _wait(lambda number=number: f"restored-{number}" in seen, LOST_S)
+                back.append(time.monotonic() - restored)
         finally:
             process.kill()
             process.wait()
             reader.join()
     world.couch.ask("DELETE", f"/{database}")
     wanted = {f"{what}-{number}" for what in ("cut", "restored") for number in range(rounds)}
-    return float(len(wanted - seen))
+    return float(len(wanted - seen)), back
 
 
 def _save(world: World, database: str, id: str) -> None:

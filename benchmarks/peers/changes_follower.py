@@ -20,7 +20,7 @@ def main(url: str, user: str, password: str, database: str, selector: str, *for_
     service.set_service_url(url)
     service.set_enable_gzip_compression(False)  # the embedded database takes no compressed requests
     chosen = {"filter": "_selector", "selector": json.loads(selector)} if selector else {}
-    follower = ChangesFollower(service, db=database, include_docs=True, **chosen)
+    follower = ChangesFollower(service, db=database, include_docs=True, since="0", **chosen)
     if for_ever:
         for change in follower.start():
             print(change.id, flush=True)
