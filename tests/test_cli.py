@@ -463,6 +463,7 @@ class ReactorTests(SynchronousTestCase):
         ran = python("-m", "himbeerecouch.cli", "name", "--server", server, **told)
         self.assertEqual((ran.returncode, ran.stdout, len(ran.stderr.splitlines())), (1, "", 1), ran.stderr)
         self.assertIn("no connection to", ran.stderr)
+        self.assertNotIn("..", ran.stderr)
         self.assertNotIn("secret", ran.stderr)
 
     def test_ca_file(self) -> None:

@@ -6,6 +6,7 @@ import errno
 from pathlib import Path
 from typing import Any
 
+from click import ClickException
 from twisted.internet import inotify
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
@@ -22,6 +23,13 @@ class TracebackTests(SynchronousTestCase):
         traceback = 'File "7%3Ablink@2-b/pins/left.py", line 3\nFile "global lib@1-a/units.py", line 1\n'
         expected = f'File "{folder}/pins/left.py", line 3\nFile "global lib@1-a/units.py", line 1\n'
         self.assertEqual(local.pointing_here(folder, "2-b", traceback), expected)
+
+
+class ReadTests(SynchronousTestCase):
+    def test_gone(self) -> None:
+        """What an editor has just moved away is not taken for an empty folder."""
+        error = self.assertRaises(ClickException, local.read, Path(self.mktemp()))
+        self.assertIn("there is no such file or folder now", error.message)
 
 
 class SavesTests(TestCase):

@@ -38,7 +38,8 @@ def in_words(error: errors.HimbeerecouchError, desk: Desk | None = None) -> str:
     """Say what has failed, and what to do, in one or two sentences."""
     if desk is None or not isinstance(error, errors.CouchError):
         return str(error)
-    facts = {"url": desk.url, "database": desk.database, "reason": error.reason, "what": error.what, "error": error}
+    reason = error.reason.rstrip(".")
+    facts = {"url": desk.url, "database": desk.database, "reason": reason, "what": error.what, "error": error}
     if isinstance(error, errors.NotFound) and error.reason in _NO_DOCUMENT:
         return "{url}: {error}".format(**facts)
     user = name_of(desk.credentials)

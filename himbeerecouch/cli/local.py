@@ -36,6 +36,8 @@ def read(path: Path) -> Json:
 
     Raises click.ClickException where they can't be read, and where no Pi would take them.
     """
+    if not path.exists():  # any more: an editor may be about to put another one there
+        raise click.ClickException(f"{path}: there is no such file or folder now")
     try:
         found = source_tree.read_program(path, 1)
     except UnicodeDecodeError as error:
