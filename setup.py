@@ -70,6 +70,11 @@ setup(
         "Framework :: Twisted",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
+        # Those that the test suite has passed on.
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering",
         "Topic :: System :: Distributed Computing",
     ],
