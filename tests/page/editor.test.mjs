@@ -96,6 +96,26 @@ test('from the login to a running program: the Pi, a name, the code, save, and i
   await page.getByRole('article', { name: 'first' }).getByText('as saved').waitFor();
 });
 
+test('the whole way goes by the keyboard alone, and each step begins where there is something to do', async (t) => {
+  const page = await open(t, browser, world);
+  const focused = (what) => until(() => page.evaluate((selector) => document.activeElement.matches(selector), what), `the focus on ${what}`);
+  await focused('input[name=name]');
+  await page.keyboard.type(world.operator.name);
+  await page.keyboard.press('Tab');
+  await page.keyboard.type(world.operator.password);
+  await page.keyboard.press('Enter');
+  await page.getByRole('row').filter({ hasText: world.mac_id }).filter({ hasText: 'online' }).waitFor();
+  for (let tabs = 0; tabs < 15 && !(await page.evaluate(() => /^New program/.test(document.activeElement.innerText))); tabs += 1) await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  await focused('main form input');
+  await page.keyboard.type('by-keys');
+  await page.keyboard.press('Enter');
+  await page.getByText('No syntax errors.').waitFor();
+  await focused('main h1');
+  await page.keyboard.press('ControlOrMeta+s');
+  await answer(page, 'Saved. Running').waitFor();
+});
+
 test('a crash is shown with its traceback, and a place in it leads to the module and the line', async (t) => {
   const helper = 'def read():\n    value = 41\n\n\n    return value + None\n';
   const { page, id } = await editing(t, 'crasher', { modules: { helper } });

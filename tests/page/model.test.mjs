@@ -176,7 +176,7 @@ test('every place of the page has an address, and no address breaks it', () => {
   assert.equal(parse(to.create('12')).macId, '12');
   assert.equal(parse(to.create()).view, 'new');
   for (const hash of ['', '#', '#/']) assert.equal(parse(hash).view, 'fleet');
-  for (const hash of ['#/pi', '#/pi/x', '#/pi/1/edit', '#/pi/1/edit/%', '#/pi/1/2', '#/what', '#/new/x']) assert.equal(parse(hash).view, 'nowhere', hash);
+  for (const hash of ['#/pi', '#/pi/x', '#/pi/007', '#/pi/99999999999999999', '#/pi/1/edit', '#/pi/1/edit/%', '#/pi/1/2', '#/what', '#/new/x']) assert.equal(parse(hash).view, 'nowhere', hash);
 });
 
 test('the time is the server’s, to the second, whatever this machine’s clock says', () => {

@@ -140,14 +140,34 @@ function Lost({ sinceMs, problem }) {
   );
 }
 
+/** Puts the focus on what is to be filled in, else on the heading, also where the view is fetched first. Returns what ends it. */
+function arrive() {
+  const look = () => {
+    if (document.activeElement?.closest('main')) return;
+    (document.querySelector('main [autofocus]') ?? document.querySelector('main h1'))?.focus({ preventScroll: true });
+  };
+  document.activeElement?.blur();
+  look();
+  const observer = new MutationObserver(look);
+  observer.observe(document.getElementById('app'), { childList: true, subtree: true });
+  // Whoever does something has the focus where they want it.
+  const ended = new AbortController();
+  const end = () => {
+    observer.disconnect();
+    ended.abort();
+  };
+  for (const event of ['keydown', 'pointerdown']) addEventListener(event, end, { signal: ended.signal });
+  return end;
+}
+
 function View() {
   const { view, macId, programId, query } = route.value;
   const heading = useRef(false);
   // Whoever follows a link by keyboard or screen reader is at the top of what it leads to.
   useEffect(() => {
-    if (heading.current) document.querySelector('main h1')?.focus();
-    heading.current = true;
     scrollTo(0, 0);
+    if (heading.current) return arrive();
+    heading.current = true;
   }, [view, macId, programId]);
   if (view === 'fleet') return <Fleet />;
   if (view === 'pi') return <Pi key={macId} macId={macId} />;

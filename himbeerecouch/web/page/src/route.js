@@ -20,7 +20,7 @@ export function parse(text) {
   try {
     if (path === '' || path === '/') return { view: 'fleet', query };
     if (parts[0] === 'new' && parts.length === 1) return { view: 'new', macId: query.get('pi'), query };
-    if (parts[0] === 'pi' && /^\d+$/.test(parts[1] ?? '')) {
+    if (parts[0] === 'pi' && /^(0|[1-9]\d{0,15})$/.test(parts[1] ?? '')) {
       const macId = parts[1];
       if (parts.length === 2) return { view: 'pi', macId, query };
       if (parts.length === 4 && parts[2] === 'edit') return { view: 'edit', macId, programId: decodeURIComponent(parts[3]), query };
