@@ -19,7 +19,16 @@ const rowOf = (page, text) => page.getByRole('row').filter({ hasText: text });
 test('a database that is gone is said with its reason, and what changed meanwhile is there once it is back', async (t) => {
   const page = await open(t, browser, world, { as: world.operator });
   await rowOf(page, world.mac_id).filter({ hasText: 'online' }).waitFor();
+  const ofPi = await page.context().newPage();
+  await ofPi.goto(`${world.url}#/pi/${world.mac_id}`);
+  await ofPi.getByText('New lines are here within two seconds').waitFor();
   await world.do('stop_server');
+  // Nothing is said of the Pi but that nothing is known.
+  await ofPi.getByText('Connection lost').waitFor();
+  await ofPi.getByText('Whether the Pi is online is not known.').first().waitFor();
+  assert.equal(await ofPi.getByText('not online').count(), 0);
+  assert.equal(await ofPi.getByText('Daemon up').count(), 0);
+  await ofPi.close();
   await page.getByText('Connection lost').waitFor();
   await rowOf(page, world.mac_id).filter({ hasText: 'unknown' }).waitFor();
   // Who opens the page now sees why there is nothing, and needs to do nothing about it.

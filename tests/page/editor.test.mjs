@@ -112,8 +112,10 @@ test('the whole way goes by the keyboard alone, and each step begins where there
   await page.keyboard.press('Enter');
   await page.getByText('No syntax errors.').waitFor();
   await focused('main h1');
-  await page.keyboard.press('ControlOrMeta+s');
+  for (const _ of 'twice') await page.keyboard.press('ControlOrMeta+s');
   await answer(page, 'Saved. Running').waitFor();
+  // However often it was pressed: each revision begins the program anew.
+  assert.match((await world.do('get', { id: `${world.mac_id}:by-keys` }))._rev, /^1-/);
 });
 
 test('a crash is shown with its traceback, and a place in it leads to the module and the line', async (t) => {

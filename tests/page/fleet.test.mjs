@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { inAllLooks, open, startBrowser, startWorld, until, WITHIN_MS } from './harness.mjs';
+import { inAllLooks, open, SIZES, startBrowser, startWorld, until, WITHIN_MS } from './harness.mjs';
 
 let world, browser;
 
@@ -81,6 +81,7 @@ test('a heartbeat that makes no sense takes no other Pi away, and none from the 
     { hostname: 5, health: { load: 5, cpu_temperature_c: 'x' }, rejected: [null, {}], versions: { himbeerecouch: {}, model: code } },
     { programs: { [code]: { name: {}, state: {}, error: { a: 1 }, failures: [null], since: [], restarts: {}, rev: 5 } } },
     { programs: 'abc', rejected: [{ id: code, reason: {} }], interval_s: 'x', boot_time: {} },
+    { hostname: 'n'.repeat(500), ip: '1'.repeat(500), versions: { model: 'm'.repeat(500) }, programs: { ['p'.repeat(300)]: { name: 'p'.repeat(300), rev: 'r'.repeat(300), state: 's'.repeat(300), error: 'e'.repeat(500) } } },
   ];
   const common = { type: 'heartbeat', state: 'running', interval_s: 30, timestamp: new Date().toISOString() };
   const macIds = each.map((_, index) => 5001 + index);
@@ -102,11 +103,16 @@ test('a heartbeat that makes no sense takes no other Pi away, and none from the 
     await page.goto(`${world.url}#/pi/${macId}`);
     await page.getByRole('heading', { name: 'Programs' }).waitFor();
     await page.getByText('Asking the database').waitFor({ state: 'detached' });
+    await page.setViewportSize(SIZES.phone);
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${macId} is too wide`);
+    await page.setViewportSize(SIZES.desk);
   }
   assert.equal(await page.evaluate(() => window.taken), undefined);
   await world.do('fleet', { count: 1, first: 5010, age_s: -86_400 });
   await page.goto(`${world.url}#/`);
   await page.getByRole('row').filter({ hasText: '5010' }).filter({ hasText: 'offline' }).filter({ hasNotText: 'just now' }).waitFor();
+  for (const macId of [...macIds, 5010]) await world.do('save', { document: { _id: `${macId}_heartbeat`, _deleted: true }, status: true });
+  await page.getByRole('row').filter({ hasText: '5010' }).waitFor({ state: 'detached' });
 });
 
 test('a server that is gone is said, no Pi is shown alive meanwhile, and it is mended by itself', async (t) => {

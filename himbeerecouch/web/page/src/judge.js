@@ -90,6 +90,12 @@ function warningsOf(health) {
   return warnings;
 }
 
+/** Why a Pi in that state does nothing now, in words; the empty string for one that is online. */
+export function absence(state) {
+  if (state === 'online') return '';
+  return state === 'unknown' ? 'Whether the Pi is online is not known.' : 'The Pi is not online.';
+}
+
 const URGENCY = { offline: 0, failing: 1, warning: 2, never: 3, unknown: 4, online: 5, stopped: 6 };
 
 /** The lower, the sooner somebody has to look. */

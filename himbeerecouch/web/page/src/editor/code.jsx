@@ -82,7 +82,7 @@ export function Code({ session, query, setDialog }) {
         <Checked session={session} />
       </div>
       {session.exists.value && (
-        <Log macId={session.macId} online={session.answering.pi.value.state === 'online'} only={only} setOnly={setOnly} />
+        <Log macId={session.macId} state={session.answering.pi.value.state} only={only} setOnly={setOnly} />
       )}
       <Options session={session} mayWrite={mayWrite} />
     </>

@@ -83,11 +83,15 @@ function late(ms) {
 
 /** Saves; asks first where Python says that it will not run. */
 function useSave(session, setDialog) {
+  const asking = useRef(false);
   return async () => {
-    if (!canWrite.value || session.saving.value || session.conflict.value) return;
+    // Pressed twice, it saves once: each revision begins the program anew.
+    if (!canWrite.value || session.saving.value || session.conflict.value || asking.current) return;
     if (session.exists.value && !session.changed.value) return;
     // What can't be checked is saved all the same: the Pi will say what it thinks of it.
+    asking.current = true;
     const errors = await Promise.race([session.checking.run().catch(() => []), late(CHECK_MS)]);
+    asking.current = false;
     if (errors.length) setDialog({ kind: 'errors', errors });
     else await session.save();
   };

@@ -1,12 +1,13 @@
 import { useRef, useState } from 'preact/hooks';
 import { cancelCommand, commands, insertCommand, now, whyReadOnly } from '../state.js';
 import { Ago, Button, State } from '../ui/marks.jsx';
+import { absence } from '../judge.js';
 import { answer } from '../lenient.js';
 import { argvOf, outcome, textOf } from './commands.js';
 
 const TIMEOUT_S = 600;
 
-export function CommandLine({ macId, online }) {
+export function CommandLine({ macId, state }) {
   const input = useRef(null);
   const [error, setError] = useState('');
   const [back, setBack] = useState(0);
@@ -76,7 +77,7 @@ export function CommandLine({ macId, online }) {
       </form>
       <p id="command-help" class="quiet small">
         {why || 'Arrow up brings earlier commands back. It runs as the user of the daemon, in /, with nothing on its standard input.'}
-        {!why && !online && ' The Pi is not online: what it does not take within a minute is not run.'}
+        {!why && state !== 'online' && ` ${absence(state)} What it does not take within a minute is not run.`}
       </p>
       {error && (
         <p class="bad-text" role="alert">
@@ -85,7 +86,7 @@ export function CommandLine({ macId, online }) {
       )}
       <ol class="results" reversed>
         {each.map((doc) => (
-          <Result key={doc._id} doc={doc} online={online} again={again} />
+          <Result key={doc._id} doc={doc} state={state} again={again} />
         ))}
       </ol>
     </section>
@@ -96,9 +97,9 @@ function timeOf(doc) {
   return doc.execution?.started ?? doc.at ?? '';
 }
 
-function Result({ doc, online, again }) {
+function Result({ doc, state, again }) {
   const [error, setError] = useState('');
-  const { tone, words, over } = outcome(doc, now.value, online);
+  const { tone, words, over } = outcome(doc, now.value, state === 'online' || state === 'unknown');
   const text = textOf(doc);
   const [out, err] = answer(doc);
   const cancel = () => cancelCommand(doc._id).catch((problem) => setError(problem.message));

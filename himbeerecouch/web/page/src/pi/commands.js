@@ -20,7 +20,7 @@ export function argvOf(text) {
 }
 
 /**
- * {tone, words, over}: how far the command is. `nowMs` is the server's time; `online` is whether the Pi is there.
+ * {tone, words, over}: how far the command is. `nowMs` is the server's time; `online` is whether the Pi is there, as far as is known.
  */
 export function outcome(doc, nowMs, online) {
   const { state, exit_code: code, signal } = doc.execution ?? {};

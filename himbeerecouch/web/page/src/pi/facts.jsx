@@ -12,8 +12,9 @@ export function Facts({ macId, title, beat, warnings, online }) {
     ['System', versions.os],
     ['himbeerecouch', versions.himbeerecouch],
     ['Python', versions.python],
-    ['Up', beat?.boot_time && <Ago ms={Date.parse(beat.boot_time)} suffix="" />],
-    ['Daemon up', beat?.started && <Ago ms={Date.parse(beat.started)} suffix="" />],
+    // Of a Pi that may be gone nobody knows how long it has been up.
+    [online ? 'Up' : 'Booted', beat?.boot_time && <Ago ms={Date.parse(beat.boot_time)} suffix={online ? '' : ' ago'} />],
+    [online ? 'Daemon up' : 'Daemon began', beat?.started && <Ago ms={Date.parse(beat.started)} suffix={online ? '' : ' ago'} />],
     ['Temperature', number(health.cpu_temperature_c, (celsius) => `${celsius.toFixed(0)} °C`)],
     ['Power', health.under_voltage === false ? 'good' : health.under_voltage ? 'under-voltage' : null],
     ['Load', health.load?.map((each) => each.toFixed(2)).join('  ')],

@@ -2,6 +2,7 @@
 
 import { effect, signal } from '@preact/signals';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { absence } from '../judge.js';
 import { canWrite, log, opened, programs, statusMissing, visible, watch, whyReadOnly } from '../state.js';
 import { Ago, Button } from '../ui/marks.jsx';
 import { takeLog } from './lines.js';
@@ -32,11 +33,11 @@ effect(() => {
   }
 });
 
-export function Log({ macId, online, only, setOnly }) {
+export function Log({ macId, state, only, setOnly }) {
   const [search, setSearch] = useState('');
   const [paused, setPaused] = useState(null);
   const [error, setError] = useState(null);
-  const looking = canWrite.value && online && visible.value;
+  const looking = canWrite.value && state === 'online' && visible.value;
   useEffect(() => (looking ? watch(macId, setError) : undefined), [macId, looking]);
   const all = paused ?? entries.value;
   const wanted = search.toLowerCase();
@@ -59,7 +60,7 @@ export function Log({ macId, online, only, setOnly }) {
         {paused && (missed ? `Paused: ${missed} more ${missed === 1 ? 'line' : 'lines'} since. ` : 'Paused. ')}
       </p>
       <p class="quiet small">
-        <Freshness online={online} error={error} />
+        <Freshness state={state} error={error} />
       </p>
     </section>
   );
@@ -80,14 +81,14 @@ function Which({ only, setOnly }) {
   );
 }
 
-function Freshness({ online, error }) {
+function Freshness({ state, error }) {
   if (statusMissing.value) return 'There is no log without the status database.';
   const written = log.value && (
     <>
       Written <Ago ms={Date.parse(log.value.timestamp)} />.{' '}
     </>
   );
-  if (!online) return <>{written}The Pi is not online: there is nothing newer.</>;
+  if (state !== 'online') return <>{written}These are the last lines that came. {absence(state)}</>;
   if (!canWrite.value) return <>{written}New lines come once a minute. To have them at once, the Pi has to be told: {whyReadOnly.value}</>;
   if (error) return <>{written}New lines come once a minute: the Pi could not be told that somebody looks on. {error.message}</>;
   return <>{written}New lines are here within two seconds.</>;

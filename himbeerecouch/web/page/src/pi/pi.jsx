@@ -1,5 +1,5 @@
 import { useEffect, useState } from 'preact/hooks';
-import { judge } from '../judge.js';
+import { absence, judge } from '../judge.js';
 import { to } from '../route.js';
 import { connection, heartbeats, insertCommand, names, now, openPi, setName, titleOf, whyReadOnly } from '../state.js';
 import { Dialog } from '../ui/dialog.jsx';
@@ -38,7 +38,7 @@ export function Pi({ macId }) {
             last heard <Ago ms={judged.seenMs} />
           </span>
         )}
-        <Presets macId={macId} title={title} online={online} />
+        <Presets macId={macId} title={title} state={judged.state} />
       </div>
       {!beat && judged.state === 'never' && (
         <p class="panel">
@@ -56,8 +56,8 @@ export function Pi({ macId }) {
       <div class="columns">
         <Programs macId={macId} beat={beat} state={judged.state} online={online} showLog={showLog} />
         <div class="column">
-          <Log macId={macId} online={online} only={only} setOnly={setOnly} />
-          <CommandLine macId={macId} online={online} />
+          <Log macId={macId} state={judged.state} only={only} setOnly={setOnly} />
+          <CommandLine macId={macId} state={judged.state} />
         </div>
       </div>
     </main>
@@ -82,11 +82,11 @@ const PRESETS = {
   },
 };
 
-function Presets({ macId, title, online }) {
+function Presets({ macId, title, state }) {
   const [dialog, setDialog] = useState('');
   const [said, setSaid] = useState('');
   const why = whyReadOnly.value;
-  const offline = why || (online ? '' : 'The Pi is not online.');
+  const offline = why || absence(state);
   const blink = async () => {
     try {
       await insertCommand(macId, { action: 'identify' });
