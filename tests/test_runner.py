@@ -19,8 +19,9 @@ from himbeerecouch.errors import (
     StateError,
     Unavailable,
 )
-from himbeerecouch.model import Command
+from himbeerecouch.model import Command, Result
 from tests.command_case import MAC_ID, OWNER, CommandCase
+from tests.logged import warnings
 
 
 class CommandsTests(CommandCase):
@@ -73,6 +74,23 @@ class CommandsTests(CommandCase):
 
     def fail_to_write(self, *_arguments: Any) -> None:
         raise StateError("/state", "no space left")
+
+    def test_kept_before_it_waits(self) -> None:
+        """That an answer has to wait is said once it is on the disk: from then on a kill can't take it."""
+        self.submit(self.save())
+        self.couch.faults = [Unavailable("PUT")]
+        ended = self.journal.ended
+        said_before: list[int] = []
+
+        def note(claim: str, result: Result) -> None:
+            said_before.append(len(told))
+            ended(claim, result)
+
+        self.patch(self.journal, "ended", note)
+        with warnings("himbeerecouch.commands.answering") as told:
+            self.started[0].callback("blinking")
+        self.assertEqual((said_before, len(told)), ([0], 1))
+        self.assertIsNotNone(self.journal.left()[0].result)
 
     def test_noted_beside_the_answer(self) -> None:
         """The answer leaves first, and what it says is on the disk while the server takes it; after it, that too."""

@@ -117,10 +117,13 @@ class CommandDocuments:
             return _judge(there, command, claim), there or body
         return Claim.DROPPED, command.body
 
-    async def store(self, command: Command, body: Json | None, claim: str | None, result: Result) -> Stored:
+    async def store(
+        self, command: Command, body: Json | None, claim: str | None, result: Result, keep: Callable[[], None]
+    ) -> Stored:
         """Write the answer into the document as it is in ``body``; merges it with what others change.
 
-        ``body`` is None where nothing is known of it, and ``claim`` where the command was not claimed.
+        ``body`` is None where nothing is known of it, and ``claim`` where the command was not claimed.  Where it has to
+        wait, ``keep`` is called before that is said: from then on the answer is on the disk.
         """
         attempts, last = 0, False
         shorter, written = iter(SMALLER_CHARACTERS), result
@@ -143,6 +146,7 @@ class CommandDocuments:
                     log.error("command {id} can't be answered: {error}", id=command.id, error=error)
                     return Stored.SETTLED
                 if attempts == 0:
+                    keep()
                     log.warn("the answer of command {id} has to wait: {error}", id=command.id, error=error)
                 await self._pause(error, attempts)
                 attempts += 1

@@ -287,11 +287,12 @@ class Commands(Service):
         noting = self._note_soon(entry.claim, result)
         stored = Stored.LATER
         try:
-            stored = await self._documents.store(command, body, entry.claim if entry.ours else None, result)
+            claim = entry.claim if entry.ours else None
+            stored = await self._documents.store(command, body, claim, result, lambda: self._keep(entry.claim, result))
         finally:
             noting.cancel()
             if stored is Stored.LATER:
-                self._journal.ended(entry.claim, result)
+                self._keep(entry.claim, result)
             else:
                 self._journal.answered(entry.claim)
         if stored is not Stored.NOT_OURS or entry.ours:
@@ -300,13 +301,17 @@ class Commands(Service):
         if stored is Stored.NOT_OURS and entry.latest is not None:
             self.submit(entry.latest)
 
+    def _keep(self, claim: str, result: Result) -> None:
+        """Note down how it ended, synced; a second time costs nothing."""
+        self._journal.ended(claim, result)
+
     def _note_soon(self, claim: str, result: Result) -> Deferred[None]:
         """Note down how it ended while the server takes the answer: neither the disk nor the server is fast.
 
         Not in the reactor's next turn, but in the one after: by then the answer has left.
         """
         noting: Deferred[None] = deferLater(self._reactor, 0, lambda: None)
-        noting.addCallback(lambda _: deferLater(self._reactor, 0, self._journal.ended, claim, result))
+        noting.addCallback(lambda _: deferLater(self._reactor, 0, self._keep, claim, result))
         return noting.addErrback(lambda failure: failure.trap(CancelledError) and None)
 
     def _not_run(self, state: CommandState, reason: str | None = None) -> Result:
