@@ -64,6 +64,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "commands.process",
         "commands.processes",
         "commands.work",
+        "connections",
         "couch.fetch",
         "couch.login",
         "couch.message",

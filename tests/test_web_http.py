@@ -12,6 +12,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from himbeerecouch.connections import HANG_UP_S
 from himbeerecouch.web import http
 from himbeerecouch.web.http import Channel, Exchange, Server
 from himbeerecouch.web.rules import Refused
@@ -219,7 +220,7 @@ class EndTests(HttpCase):
         first.leave()
         self.assertNoResult(done)
         second.transport.disconnecting = False
-        self.clock.advance(http.HANG_UP_S)
+        self.clock.advance(HANG_UP_S)
         self.assertTrue(second.transport.disconnecting)
         second.leave()
         self.successResultOf(done)

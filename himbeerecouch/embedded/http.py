@@ -6,14 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
-from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.defer import CancelledError, ensureDeferred
+from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request, datetimeToString
-from zope.interface import implementer
 
+from himbeerecouch.connections import HttpServer, KnownChannel
 from himbeerecouch.embedded import jsontext
 from himbeerecouch.embedded.call import Answer, Call
 from himbeerecouch.embedded.refused import Refused
@@ -24,8 +22,6 @@ MAX_REQUEST_BYTES = 64 * 1024 * 1024
 """The largest request body: a document of the largest size may take six times that as JSON."""
 IDLE_S = 300
 """A connection without a request is closed after this time."""
-HANG_UP_S = 1.0
-"""A client that does not read is cut off so long after the server's end has begun."""
 SERVER = "himbeerecouch-embedded/1.0 (not CouchDB)"
 
 
@@ -135,80 +131,25 @@ class Exchange(Request):
             call()
 
 
-class Channel(HTTPChannel):
+class Channel(KnownChannel):
     """One connection."""
 
     factory: Server
     requestFactory: type[Request] = Exchange
 
-    def connectionMade(self) -> None:
-        """Keep it in mind, to close it when the server ends.  Called by Twisted."""
-        self.factory.channels.add(self)
-        super().connectionMade()
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Forget it.  Called by Twisted."""
-        super().connectionLost(reason)
-        self.factory.lost(self)
-
-
-@implementer(IProtocolNegotiationFactory)
-class Server(Factory):
+class Server(HttpServer):
     """Makes a channel for each connection, and asks ``serve`` for each request's answer.
 
     ``serve`` returns None where it has written the answer itself, and raises ``Refused``.
     """
 
-    noisy = False
-
     def __init__(self, serve: Callable[[Call], Awaitable[Answer | None]], reactor: Any) -> None:
+        super().__init__(reactor)
         self.serve = serve
-        self.channels: set[Channel] = set()
-        self._reactor = reactor
-        self._drained: list[Deferred[None]] = []
 
     def buildProtocol(self, address: IAddress | None) -> Channel:  # type: ignore[override]  # is a protocol, untyped
         """Make the channel of a connection.  Called by Twisted."""
         channel = Channel()
-        channel.factory = self
-        channel.timeOut = IDLE_S
-        channel.callLater = self._reactor.callLater  # type: ignore[method-assign]  # Twisted's own way to give a clock
+        self.adopt(channel, IDLE_S)
         return channel
-
-    def acceptableProtocols(self) -> list[bytes]:
-        """Give what is spoken over TLS: browsers and curl ask, and get no connection without an answer."""
-        return [b"http/1.1"]
-
-    def log(self, request: Request) -> None:
-        """Requests are not logged: a fleet's polls would wear out the card.  Called by Twisted."""
-
-    def lost(self, channel: Channel) -> None:
-        """A connection has ended."""
-        self.channels.discard(channel)
-        if not self.channels:
-            drained, self._drained = self._drained, []
-            for done in drained:
-                done.callback(None)
-
-    def hang_up(self) -> Deferred[None]:
-        """End all connections, after what has been answered is sent; fires when they are gone."""
-        done: Deferred[None] = Deferred()
-        if not self.channels:
-            done.callback(None)
-            return done
-        timer = self._reactor.callLater(HANG_UP_S, self._abort)
-        self._drained.append(done)
-        for channel in list(self.channels):
-            if channel.transport is not None:
-                # Not the channel's own loseConnection: that fails where its idle timeout has just begun to close it.
-                channel.transport.loseConnection()
-
-        def gone(_: None) -> None:
-            if timer.active():
-                timer.cancel()
-
-        return done.addCallback(gone)
-
-    def _abort(self) -> None:
-        for channel in list(self.channels):
-            channel.forceAbortClient()

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolNegotiationFactory
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
-from zope.interface import implementer
 
+from himbeerecouch.connections import HttpServer, KnownChannel
 from himbeerecouch.web.rules import Refused
 
 MAX_CONNECTIONS = 1000
@@ -24,8 +24,6 @@ HEAD_S = 20.0
 """From the first byte of a request to the end of its headers."""
 BODY_S = 120.0
 """From there to the end of its body."""
-HANG_UP_S = 1.0
-"""A client that does not read is cut off so long after the server's end has begun."""
 
 log = Logger()
 
@@ -118,18 +116,13 @@ class Exchange(Request):
             self._answering.cancel()
 
 
-class Channel(HTTPChannel):
+class Channel(KnownChannel):
     """One connection.  Twisted bounds the time between two bytes of a request; here is a bound for all of them."""
 
     factory: Server
     requestFactory: type[Request] = Exchange
     _late: IDelayedCall | None = None
     _answering = False
-
-    def connectionMade(self) -> None:
-        """Keep it in mind, to close it when the server ends.  Called by Twisted."""
-        self.factory.channels.add(self)
-        super().connectionMade()
 
     def dataReceived(self, data: bytes) -> None:
         """Take in a part of a request.  Called by Twisted."""
@@ -158,7 +151,6 @@ class Channel(HTTPChannel):
         self._within(None)
         self._answering = True  # no clock is started any more
         super().connectionLost(reason)
-        self.factory.lost(self)
 
     def _within(self, seconds: float | None) -> None:
         if self._late is not None and self._late.active():
@@ -166,11 +158,8 @@ class Channel(HTTPChannel):
         self._late = None if seconds is None else self.callLater(seconds, self.forceAbortClient)
 
 
-@implementer(IProtocolNegotiationFactory)
-class Server(Factory):
+class Server(HttpServer):
     """Makes a channel for each connection; ``serve`` answers the requests, ``headers`` are those of every answer."""
-
-    noisy = False
 
     def __init__(
         self,
@@ -181,57 +170,15 @@ class Server(Factory):
         most: int = MAX_CONNECTIONS,
     ) -> None:
         """``most`` is how many connections there may be at the same time."""
+        super().__init__(reactor)
         self.most = most
         self.serve = serve
         self.headers = headers
-        self.channels: set[Channel] = set()
-        self._reactor = reactor
-        self._emptied: list[Deferred[None]] = []
 
     def buildProtocol(self, address: IAddress | None) -> Channel | None:  # type: ignore[override]  # untyped
         """Make the channel of a connection; None closes it, as there are too many.  Called by Twisted."""
         if len(self.channels) >= self.most:
             return None
         channel = Channel()
-        channel.factory = self
-        channel.timeOut = IDLE_S
-        channel.callLater = self._reactor.callLater  # type: ignore[method-assign]  # Twisted's own way to give a clock
+        self.adopt(channel, IDLE_S)
         return channel
-
-    def acceptableProtocols(self) -> list[bytes]:
-        """Give what is spoken over TLS: browsers and curl ask, and get no connection without an answer."""
-        return [b"http/1.1"]
-
-    def log(self, request: Request) -> None:
-        """Requests are not logged: what is polled would fill the disk.  Called by Twisted."""
-
-    def lost(self, channel: Channel) -> None:
-        """A connection has ended."""
-        self.channels.discard(channel)
-        if not self.channels:
-            emptied, self._emptied = self._emptied, []
-            for done in emptied:
-                done.callback(None)
-
-    def hang_up(self) -> Deferred[None]:
-        """End all connections, after what has been answered is sent; fires when they are gone."""
-        done: Deferred[None] = Deferred()
-        if not self.channels:
-            done.callback(None)
-            return done
-        timer = self._reactor.callLater(HANG_UP_S, self._abort)
-        self._emptied.append(done)
-        for channel in list(self.channels):
-            if channel.transport is not None:
-                # Not the channel's own loseConnection: that fails where its idle timeout has just begun to close it.
-                channel.transport.loseConnection()
-
-        def gone(_: None) -> None:
-            if timer.active():
-                timer.cancel()
-
-        return done.addCallback(gone)
-
-    def _abort(self) -> None:
-        for channel in list(self.channels):
-            channel.forceAbortClient()
