@@ -143,7 +143,8 @@ async def history_of(desk: Desk, mac_id: int, name: str) -> tuple[Json | None, l
 
 async def _once_called(desk: Desk, mac_id: int, name: str) -> list[str]:
     """Give the ids, made by hand, of what was deployed to a Pi under this name."""
-    selector = {"type": "deployment", "mac_id": mac_id, "document": {"name": name}}
+    # Not every server looks for a name where a removal has null; what is removed is left out before it looks.
+    selector = {"type": "deployment", "mac_id": mac_id, "removed": {"$exists": False}, "document.name": name}
     return sorted({str(one["program"]) for one in await desk.find(desk.database, selector, ["program"])})
 
 
