@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -55,7 +56,7 @@ def lasting(folder: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> boo
 
 
 class StateFolder:
-    """Small files by name, old or new and never torn, in a folder that only one daemon has at a time.
+    """Small files by name, in a folder that only one daemon has at a time; what is written is never torn.
 
     Called on the reactor thread; nothing in it takes longer than the disk does.  Where the disk may not be written,
     what is written is kept in memory instead, and ``lasts`` is False.
@@ -167,6 +168,22 @@ class StateFolder:
         except OSError as error:
             raise StateError(str(self.path / name), f"can't be written: {error.strerror}") from error
 
+    def append(self, name: str, data: bytes, *, synced: bool = True) -> None:
+        """Add ``data`` to the end of ``name``, on the disk when this returns: one sync, where ``write`` takes two.
+
+        ``StateError`` where the disk does not take it; what was there before is there still, and so may be a part of
+        ``data``, as after a power cut.  Without ``synced`` as for ``write``.
+        """
+        if self._memory is not None:
+            self._memory[name] = (self.read(name) or b"") + data
+            return
+        try:
+            self._make_again()
+            if _add(self.path / name, data, synced) and synced:
+                self._settle()
+        except OSError as error:
+            raise StateError(str(self.path / name), f"can't be written: {error.strerror}") from error
+
     def delete(self, name: str) -> None:
         """Forget ``name``; nothing happens where it is not there.  ``StateError`` where the disk refuses."""
         if self._memory is not None:
@@ -259,6 +276,26 @@ def _write_through(path: Path, data: bytes, synced: bool) -> None:
         file.flush()
         if synced:
             os.fsync(file.fileno())
+
+
+def _add(path: Path, data: bytes, synced: bool) -> bool:
+    """Add to a file, and say whether there was none."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    with os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0) as file:
+        before_bytes = os.fstat(file.fileno()).st_size
+        if before_bytes == 0:
+            _hand_over(file.fileno(), path.parent)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+            if synced:
+                os.fdatasync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.truncate(before_bytes)
+            raise
+    return before_bytes == 0
 
 
 def _lock(path: Path, wait_s: float) -> int:

@@ -65,14 +65,14 @@ class CommandsTests(CommandCase):
 
     def test_journal_refuses(self) -> None:
         """A command that can't be noted down is not run, and its answer says why."""
-        self.patch(self.state, "write", self.fail_to_write)
+        self.patch(self.state, "append", self.fail_to_write)
         self.submit(self.save())
         self.assertEqual(self.started, [])
         state, ret = self.answer()
         self.assertEqual(state, "failed")
         self.assertIn("no space left", ret[1])
 
-    def fail_to_write(self, *_arguments: Any) -> None:
+    def fail_to_write(self, *_arguments: Any, **_options: Any) -> None:
         raise StateError("/state", "no space left")
 
     def test_kept_before_it_waits(self) -> None:

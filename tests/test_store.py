@@ -98,7 +98,8 @@ class StateFolderTests(SynchronousTestCase):
         os.chown(self.dir, 65534, 65534)
         state = self.open()
         state.write("secret", b"x")
-        for path in (state.path, state.path / "secret", state.path / "lock"):
+        state.append("added", b"x")
+        for path in (state.path, state.path / "secret", state.path / "added", state.path / "lock"):
             self.assertEqual((path.stat().st_uid, path.stat().st_gid), (65534, 65534))
         with patch.object(os, "geteuid", return_value=1000), patch.object(os, "chown", side_effect=PermissionError):
             state.write("secret", b"y")
@@ -182,6 +183,33 @@ class StateFolderTests(SynchronousTestCase):
         self.assertEqual(state.read("a"), b"1")
         self.assertEqual(sorted(path.name for path in state.path.iterdir()), ["a", "lock"])
 
+    def test_append(self) -> None:
+        """What is added is on the disk, by one sync once the file is there, and by none where that is not asked for."""
+        state = self.open()
+        calls: list[str] = []
+        for name in ("fsync", "fdatasync"):
+
+            def synced(fd: int, name: str = name) -> None:
+                calls.append(f"{name} {Path(f'/proc/self/fd/{fd}').readlink().name}")
+
+            self.patch(os, name, synced)
+        state.append("a", b"1")
+        self.assertEqual(calls, ["fdatasync a", "fsync pi"])
+        state.append("a", b"2")
+        state.append("a", b"3", synced=False)
+        self.assertEqual(calls[2:], ["fdatasync a"])
+        self.assertEqual(state.read("a"), b"123")
+        self.assertEqual((state.path / "a").stat().st_mode & 0o777, 0o600)
+
+    def test_append_to_a_full_disk(self) -> None:
+        """What does not fit as a whole is taken back, and the error says which file and why."""
+        state = self.open()
+        state.append("a", b"1")
+        with patch.object(os, "fdatasync", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+            error = self.assertRaises(StateError, state.append, "a", b"2")
+        self.assertIn("pi/a: can't be written: No space left on device", str(error))
+        self.assertEqual(state.read("a"), b"1")
+
     def test_full_disk_keeps_the_old(self) -> None:
         """A write that fails leaves what was there, nothing beside it, and says which file and why."""
         state = self.open()
@@ -260,6 +288,9 @@ class StateFolderTests(SynchronousTestCase):
         self.assertFalse(state.lasts)
         state.write("a", b"1")
         self.assertEqual(state.read("a"), b"1")
+        for data in (b"1", b"2"):
+            state.append("added", data)
+        self.assertEqual(state.read("added"), b"12")
         state.write("b", b"2")
         state.delete("b")
         self.assertIsNone(state.read("b"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -17,9 +18,13 @@ from himbeerecouch.store import StateFolder
 
 OWNER = "journal"
 """The state file with the name that all claims of this state folder begin with."""
-SLOTS = 100
-LIMIT_BYTES = 32 * 1024 * 1024
+FILE = "commands"
+KEPT = 100
+"""How many commands are remembered; one is refused where so many wait for their answers to be stored."""
+LIMIT_BYTES = 15 * 1024 * 1024
 """Of all commands together whose answers are not stored yet."""
+OUTDATED_BYTES = 256 * 1024
+"""What the file may hold of former records, beside as much as what it holds of those that count."""
 SHORTER_CHARACTERS = (64 * 1024, 1024, 0)
 """What is left of each stream, step by step, where a result takes more than there is."""
 
@@ -29,7 +34,8 @@ log = Logger()
 class Journal:
     """Remembers across a crash what has been started, how it ended, and whether its answer is stored.
 
-    One small file for each of the last ``SLOTS`` commands, in ``state``; nothing is written while nothing is run.
+    One file in ``state``, to which each step of a command adds a line: its record from then on.  The last line of a
+    command counts; now and then the file is written anew with these alone.  Nothing is written while nothing is run.
     Used by ``Commands`` on the reactor thread; what must not be lost is on the disk when a method returns.
     """
 
@@ -37,49 +43,51 @@ class Journal:
         self,
         state: StateFolder,
         *,
-        slots: int = SLOTS,
+        kept: int = KEPT,
         limit_bytes: int = LIMIT_BYTES,
+        outdated_bytes: int = OUTDATED_BYTES,
         new_owner: Callable[[], str] = lambda: os.urandom(6).hex(),
     ) -> None:
         self._state = state
+        self._kept = kept
         self._limit_bytes = limit_bytes
-        self._free = [f"command-{slot:02}" for slot in reversed(range(slots))]
+        self._outdated_bytes = outdated_bytes
         self._records: dict[str, Record] = {}
+        """By claim, in the order of their starts."""
         self._sizes: dict[str, int] = {}
-        """In bytes, by file, of those that are not settled."""
-        for name in list(self._free):
-            self._load(name)
+        """In bytes, of their last lines."""
+        self._file_bytes: float = 0
+        """Infinite where the end of the file can't be added to: it is written anew first."""
+        self._load()
         self._number = max((record.number for record in self._records.values()), default=0)
         self.owner = self._read_owner() or self._make_owner(new_owner())
         """What all claims that are made here begin with: nobody else's do."""
 
     def left(self) -> Sequence[Record]:
         """What has not been answered, or of which processes may be left that were to end, in the order of starts."""
-        return [record for record in self._in_order() if record.open_ended or not record.settled]
+        return [record for record in self._records.values() if record.open_ended or not record.settled]
 
     def settled(self) -> Sequence[Record]:
         """The last commands that were answered, in the order of their starts."""
-        return [record for record in self._in_order() if record.settled]
+        return [record for record in self._records.values() if record.settled]
 
     def knows(self, claim: str) -> bool:
         """Whether the command with this claim is one of those."""
-        return self._find(claim) is not None
+        return claim in self._records
 
     # --- the way of one command ---------------------------------------------------------------------------------------
 
     def claimed(self, command: Command, claim: str, started: float) -> None:
         """It is about to be started; ``StateError`` where that can't be kept, and it must not be."""
         record = records.record_of(self._number + 1, command, claim, started)
-        data = records.render(record)
-        oldest = min((r.number for r in self._records.values() if r.settled), default=None)
-        if sum(self._sizes.values()) + len(data) > self._limit_bytes or (oldest is None and not self._free):
-            raise StateError(str(self._state.path), f"{len(self._sizes)} commands wait for their answers to be stored")
-        name = self._free[-1] if self._free else self._name(lambda r: r.number == oldest)
-        self._state.write(name, data)
-        if self._free:
-            self._free.pop()
+        line = records.render(record)
+        waiting = [size for claim, size in self._sizes.items() if not self._records[claim].settled]
+        if sum(waiting) + len(line) > self._limit_bytes or len(waiting) >= self._kept:
+            reason = f"{len(waiting)} commands wait for their answers to be stored"
+            raise StateError(str(self._state.path / FILE), reason)
+        self._add(line, synced=True)
         self._number = record.number
-        self._keep(name, record, len(data))
+        self._keep(record, len(line))
 
     def started(self, claim: str, birth: Birth | None) -> None:
         """Its process runs; where that can't be kept, the process is found by its mark."""
@@ -88,10 +96,11 @@ class Journal:
 
     def ended(self, claim: str, result: Result) -> None:
         """It has ended, and its answer is to be stored; where that can't be kept, it counts until the daemon ends."""
-        record = self._find(claim)
+        record = self._records.get(claim)
         if record is None or record.result == result:
             return
-        rest_bytes = self._limit_bytes - sum(self._sizes.values())
+        others = (size for other, size in self._sizes.items() if other != claim and not self._records[other].settled)
+        rest_bytes = self._limit_bytes - sum(others)
         shorter = iter(SHORTER_CHARACTERS)
         kept: Result | None = result
         while kept is not None and len(records.render(records.ended(record, kept))) > rest_bytes:
@@ -105,40 +114,63 @@ class Journal:
         # Where a power cut takes this back, the answer is looked for in the document, and found.
         self._change(claim, records.settled, synced=False)
 
-    # --- files --------------------------------------------------------------------------------------------------------
+    # --- the file -----------------------------------------------------------------------------------------------------
 
     def _change(self, claim: str, change: Callable[[Record], Record], *, synced: bool) -> None:
-        name = self._name(lambda record: record.claim == claim)
-        if not name:
+        former = self._records.get(claim)
+        record = None if former is None else change(former)
+        if record is None or record == former:
             return
-        record = change(self._records[name])
-        data = records.render(record)
+        line = records.render(record)
         try:
-            self._state.write(name, data, synced=synced)
+            self._add(line, synced=synced)
         except StateError as error:
             log.warn("{error}: what has become of command {id} is not kept", error=error, id=record.id)
-        self._keep(name, record, len(data))
+        self._keep(record, len(line))
 
-    def _keep(self, name: str, record: Record, size_bytes: int) -> None:
-        self._records[name] = record
-        if record.settled:
-            self._sizes.pop(name, None)
-        else:
-            self._sizes[name] = size_bytes
+    def _keep(self, record: Record, size_bytes: int) -> None:
+        self._records[record.claim] = record
+        self._sizes[record.claim] = size_bytes
+        settled = (claim for claim, record in self._records.items() if record.settled)
+        for claim in list(settled)[: max(0, len(self._records) - self._kept)]:
+            del self._records[claim], self._sizes[claim]
 
-    def _load(self, name: str) -> None:
+    def _add(self, line: bytes, *, synced: bool) -> None:
+        if self._file_bytes > 2 * sum(self._sizes.values()) + self._outdated_bytes:
+            self._write_anew()
         try:
-            data = self._state.read(name)
-            record = None if data is None else records.parse(data)
-            if data is not None and record is None:
-                self._state.set_aside(name)
+            self._state.append(FILE, line, synced=synced)
+        except StateError:
+            self._file_bytes = math.inf
+            raise
+        self._file_bytes += len(line)
+
+    def _write_anew(self) -> None:
+        data = b"".join(map(records.render, self._records.values()))
+        self._state.write(FILE, data)
+        self._file_bytes = len(data)
+
+    def _load(self) -> None:
+        self._file_bytes = math.inf
+        try:
+            data = self._state.read(FILE) or b""
+            *lines, rest = data.split(b"\n")
+            torn = amid = False
+            for line in lines:
+                record = records.parse(line)
+                if record is None:
+                    torn = True
+                else:
+                    amid = amid or torn
+                    self._keep(record, len(line) + 1)
+            # A power cut tears the end, which nothing was started by; anything else is none of ours.
+            if amid or (data and not self._records):
+                self._state.set_aside(FILE)
+                self._write_anew()
+            elif not torn and not rest:
+                self._file_bytes = len(data)
         except StateError as error:
-            log.warn("{error}: what it says of a command is not known", error=error)
-            self._free.remove(name)
-            return
-        if data is not None and record is not None:
-            self._free.remove(name)
-            self._keep(name, record, len(data))
+            log.warn("{error}: what it says of commands may not be known", error=error)
 
     def _read_owner(self) -> str | None:
         try:
@@ -156,12 +188,3 @@ class Journal:
         except StateError as error:
             log.warn("{error}: commands can't be noted down, and are refused, until that is mended", error=error)
         return owner
-
-    def _find(self, claim: str) -> Record | None:
-        return self._records.get(self._name(lambda record: record.claim == claim))
-
-    def _name(self, which: Callable[[Record], bool]) -> str:
-        return next((name for name, record in self._records.items() if which(record)), "")
-
-    def _in_order(self) -> list[Record]:
-        return sorted(self._records.values(), key=lambda record: record.number)

@@ -27,7 +27,7 @@ FOLLOWS = "read afresh"
 GOES_ON = "import time\n\ndef main():\n    while True:\n        time.sleep(0.05)\n        log('on')\n"
 ORPHAN_S = 5.0
 """How long after the daemon is back something of a killed one's command may be left."""
-TELLING = ("fsync", "rename", "vfork", "clone", "clone3", "sendto", "waitid")
+TELLING = ("fsync", "fdatasync", "rename", "vfork", "clone", "clone3", "sendto", "waitid")
 """System calls after which something is otherwise than before: the disk, a process, the network."""
 
 
@@ -301,7 +301,7 @@ class CrashTests(TestCase):
         self.world.program(
             "p", "import time\ndef main():\n    while True:\n        time.sleep(0.05)\n        log('on')\n"
         )
-        with traced(self.daemon, "-e", "inject=fsync:error=EIO"):
+        with traced(self.daemon, "-e", "inject=fsync,fdatasync:error=EIO"):
             refused = self.world.command("refused", "sh", "-c", f"touch {self.world.folder / 'touched'}")
             self.daemon.wait_for("on", count=len(self.daemon.lines("on")) + 3)
         self.assertEqual(refused["execution"]["state"], "failed")
