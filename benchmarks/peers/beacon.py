@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -26,12 +27,18 @@ class Beacon(NamedTuple):
         return PYTHON.format(mark=mark, port=self.port)
 
     def heard(self, mark: int, within_s: float = 60.0) -> int:
-        """Wait for ``mark``; give the moment that was sent along.  Raises TimeoutError."""
-        self.socket.settimeout(within_s)
-        while True:
-            said, _, moment = self.socket.recv(200).partition(b" ")
-            if int(said) == mark:
-                return int(moment)
+        """Wait for ``mark``; give the moment that was sent along.  Raises TimeoutError, with what came instead."""
+        until = time.monotonic() + within_s
+        others: set[int] = set()
+        while (left_s := until - time.monotonic()) > 0:
+            self.socket.settimeout(left_s)
+            with contextlib.suppress(TimeoutError):
+                said, _, moment = self.socket.recv(200).partition(b" ")
+                if int(said) == mark:
+                    return int(moment)
+                others.add(int(said))
+        instead = f", but {', '.join(map(str, sorted(others)))}" if others else ""
+        raise TimeoutError(f"number {mark} was not heard of within {within_s:g} s{instead}")
 
     def heard_all(self, marks: set[int], within_s: float = 60.0) -> None:
         """Wait until each of these was heard.  Raises TimeoutError."""
