@@ -24,7 +24,8 @@ from typing import Any
 from urllib.parse import quote
 
 from benchmarks import fleet
-from benchmarks.world import ADMIN, PASSWORD, TWISTD, Connection, _free_port
+from benchmarks.peers.process import free_port
+from benchmarks.world import ADMIN, PASSWORD, Connection, start_server
 
 SIZES = (1, 10, 100, 300, 1000)
 CHANGES = 30
@@ -52,27 +53,14 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        folder.mkdir(parents=True)
-        (folder / "admin").write_text(f"{ADMIN}:{PASSWORD}\n")
-        (folder / "admin").chmod(0o600)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Connection:
         """Start it, and return a connection as its admin once it answers."""
-        listen = f"--listen=tcp:{self.port}:interface=127.0.0.1"
-        log = self._folder.with_suffix(".log")
-        self._process = subprocess.Popen(
-            [*TWISTD, f"--logfile={log}", "himbeerecouch-embedded", listen, f"--data={self._folder}"]
-        )
-        for _ in range(600):
-            with contextlib.suppress(OSError):
-                connection = Connection(self.port)
-                connection.ask("GET", "/_up")
-                return connection
-            time.sleep(0.05)
-        raise TimeoutError("the embedded database does not answer")
+        self._process, connection = start_server(self._folder, self.port)
+        return connection
 
     def kill(self) -> None:
         """End it as a power cut does."""

@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
+from benchmarks.peers.process import free_port
+
 MAC_ID = 202481591484002
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "--nodaemon", "--pidfile=")
 ADMIN, PASSWORD = "admin", "bench"
@@ -47,31 +49,38 @@ class Connection:
         return json.loads(data)
 
 
+def start_server(folder: Path, port: int) -> tuple[subprocess.Popen[bytes], Connection]:
+    """Start an embedded database on ``folder``; give its process, and a connection as its admin once it answers."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        (folder / "admin").write_text(f"{ADMIN}:{PASSWORD}\n")
+        (folder / "admin").chmod(0o600)
+    listen = f"--listen=tcp:{port}:interface=127.0.0.1"
+    log = folder.with_suffix(".log")
+    process = subprocess.Popen([*TWISTD, f"--logfile={log}", "himbeerecouch-embedded", listen, f"--data={folder}"])
+    for _ in range(600):
+        with contextlib.suppress(OSError):
+            connection = Connection(port)
+            connection.ask("GET", "/_up")
+            return process, connection
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    raise TimeoutError("the embedded database does not answer")
+
+
 class World:
     """An embedded database with one enrolled Pi, and its daemon, in ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self.database = "/" + quote("nedm/raspberries", safe="")
         self.url = f"http://127.0.0.1:{self.port}"
         self._daemon: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> World:
-        data = self._folder / "couch"
-        data.mkdir()
-        (data / "admin").write_text(f"{ADMIN}:{PASSWORD}\n")
-        (data / "admin").chmod(0o600)
-        self._server = subprocess.Popen(
-            [
-                *TWISTD,
-                f"--logfile={self._folder / 'couch.log'}",
-                "himbeerecouch-embedded",
-                f"--listen=tcp:{self.port}:interface=127.0.0.1",
-                f"--data={data}",
-            ]
-        )
-        self.couch = self._first_connection()
+        self._server, self.couch = start_server(self._folder / "couch", self.port)
         self.couch.ask("PUT", self.database)
         self.couch.ask("PUT", f"{self.database}_status")
         members = {"names": [str(MAC_ID)], "roles": []}
@@ -92,15 +101,6 @@ class World:
         self.stop_daemon()
         self._server.terminate()
         self._server.wait()
-
-    def _first_connection(self) -> Connection:
-        for _ in range(200):
-            with contextlib.suppress(OSError):
-                connection = Connection(self.port)
-                connection.ask("GET", "/_up")
-                return connection
-            time.sleep(0.05)
-        raise RuntimeError("the embedded database does not answer")
 
     def connect(self) -> Connection:
         """A connection of its own, for a poll."""
@@ -163,11 +163,3 @@ class World:
             since = answer["last_seq"]
             found |= {row["id"]: row["doc"] for row in answer["results"] if row.get("doc") and wanted(row["doc"])}
         return found
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -16,17 +16,17 @@ from typing import Any
 from click.testing import CliRunner, Result
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
-from twisted.trial.unittest import TestCase
 
 from himbeerecouch.cli.context import Settings
 from himbeerecouch.cli.main import himbeerecouch
 from himbeerecouch.fleet.desk import Basic, Desk
+from tests.async_case import AsyncCase
 from tests.embedded_server import start
 
 DATABASE = "nedm/raspberries"
 
 
-class CliCase(TestCase):
+class CliCase(AsyncCase):
     """An embedded server with the two databases, and its admin as the operator: ``self.desk`` is his."""
 
     timeout = 60

@@ -44,14 +44,6 @@ class DeskTests(CliCase):
         await self.desk.put(DATABASE, {"_id": "_design/x", "language": "none"})
         self.assertEqual((await self.desk.get(DATABASE, "_design/x"))["language"], "none")
 
-    async def failing(self, kind: type[Exception], coroutine: Any) -> Any:
-        """Await what has to fail."""
-        try:
-            await coroutine
-        except kind as error:
-            return error
-        raise self.failureException(f"no {kind.__name__}")
-
     async def test_no_database(self) -> None:
         """That the whole database is missing is not taken for a document that is not there."""
         error = await self.failing(NotFound, self.desk.find_one("elsewhere", "a"))

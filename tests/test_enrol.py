@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.defer import Deferred
 
 from himbeerecouch.discovery import ask
@@ -22,14 +20,6 @@ class EnrolTests(CliCase):
         await super().setUp()
         for database in (DATABASE, STATUS):
             await self.desk.ask("PUT", database, "_security", body=rights.NEW.document)
-
-    async def failing(self, kind: type[Exception], coroutine: Any) -> Any:
-        """Await what has to fail."""
-        try:
-            await coroutine
-        except kind as error:
-            return error
-        raise self.failureException(f"no {kind.__name__}")
 
     async def test_enrolled(self) -> None:
         """A Pi that is enrolled gets in by its role, and one that is revoked does not any more."""

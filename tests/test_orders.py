@@ -43,14 +43,6 @@ class OrdersTests(CliCase):
             execution = {"state": "done", "exit_code": 0}
             await self.desk.put(DATABASE, {**row["doc"], "ret": [stdout, ""], "execution": execution})
 
-    async def failing(self, kind: type[Exception], coroutine: Any) -> Any:
-        """Await what has to fail."""
-        try:
-            await coroutine
-        except kind as error:
-            return error
-        raise self.failureException(f"no {kind.__name__}")
-
     async def test_server_away(self) -> None:
         """While the server is away the answers are waited for, and what came meanwhile is found."""
         given = await orders.give(self.desk, [1, 2], ORDER)

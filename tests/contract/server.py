@@ -11,9 +11,9 @@ from uuid import uuid4
 import treq
 from attrs import define, frozen
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, HTTPConnectionPool
 
+from tests.async_case import AsyncCase
 from tests.embedded_server import start
 
 URL = "COUCHDB_URL"
@@ -67,7 +67,7 @@ class Client:
         return Reply(response.code, json.loads(content) if is_json else None, response.headers)
 
 
-class ContractCase(TestCase):
+class ContractCase(AsyncCase):
     """A test that runs on whichever server there is; databases and users that it makes are removed."""
 
     timeout = 60

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
 
@@ -30,14 +29,6 @@ class OperatorContract(ContractCase):
         desk = Desk(reactor, url=self.admin.url, credentials=Basic(user, password), database=self.database_name)
         self.addCleanup(desk.close)
         return desk
-
-    async def failing(self, kind: type[Exception], coroutine: Any) -> Any:
-        """Await what has to fail."""
-        try:
-            await coroutine
-        except kind as error:
-            return error
-        raise self.failureException(f"no {kind.__name__}")
 
     async def test_documents(self) -> None:
         """Documents are stored, read and deleted; what is missing or in conflict is told apart."""
