@@ -57,6 +57,7 @@ class Server(Resource):
         super().__init__()
         self.asked: list[Asked] = []
         self.answer: Callable[[Asked], Answer] = lambda _: Answer(INFO)
+        self.hanging: list[Request] = []
 
     def render(self, request: Request) -> Any:
         """Answer one request; twisted.web calls this."""
@@ -75,11 +76,18 @@ class Server(Resource):
         self.asked.append(asked)
         answer = self.answer(asked)
         if answer.hangs:
+            self.hanging.append(request)
             return NOT_DONE_YET
         request.setResponseCode(answer.status)
         for name, value in answer.headers.items():
             request.setHeader(name, value)
         return answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+
+    def answer_oldest(self, body: Any) -> None:
+        """Answer the request that hangs longest."""
+        request = self.hanging.pop(0)
+        request.write(json.dumps(body).encode())
+        request.finish()
 
     @property
     def logins(self) -> int:
@@ -377,6 +385,36 @@ class DeadlineTests(CouchCase):
         self.clock.advance(30)
         self.connections.agent.flush()
         self.failureResultOf(waiting, errors.TooSlow)
+
+    def test_turns(self) -> None:
+        """Each request that comes back lets in the one that has waited longest for its place, and disturbs no other."""
+        self.do(self.couch.info(DB))
+        self.server.asked.clear()
+        self.server.answer = lambda _: Answer(hangs=True)
+        infos = [self.start(self.couch.info(f"db{number}")) for number in range(6)]
+        polls = [self.start(self.couch.changes(DB, since=1, limit=1, timeout_s=20.0, selector={})) for _ in range(2)]
+        cancelled = infos.pop(3)
+        cancelled.cancel()
+        self.failureResultOf(cancelled, errors.Unavailable)
+        asked = ["GET /db0", "GET /db1", "GET /db2", "POST /nedm%2Fraspberries/_changes"]
+        for answer, next_asked in (
+            (INFO, ["GET /db4"]),
+            (INFO, ["GET /db5"]),
+            (INFO, []),
+            ({"results": [], "last_seq": "2"}, ["POST /nedm%2Fraspberries/_changes"]),
+        ):
+            self.assertEqual([f"{one.method} {one.uri.partition('?')[0]}" for one in self.server.asked], asked)
+            asked += next_asked
+            waiting = set(self.clock.getDelayedCalls())
+            self.server.answer_oldest(answer)
+            self.connections.agent.flush()
+            ended = waiting - set(self.clock.getDelayedCalls())
+            self.assertEqual(len(ended), 1 + len(next_asked), "a deadline of the one back, and one of the one let in")
+        self.assertEqual([f"{one.method} {one.uri.partition('?')[0]}" for one in self.server.asked], asked)
+        self.assertEqual([self.successResultOf(d).update_seq for d in infos[:3]], ["1-a"] * 3)
+        self.assertEqual(self.successResultOf(polls[0]).last_seq, "2")
+        for d in (*infos[3:], polls[1]):
+            d.addErrback(lambda failure: failure.trap(errors.Unavailable))
 
 
 class LoginTests(CouchCase):

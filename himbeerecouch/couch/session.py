@@ -108,7 +108,8 @@ class Session:
         self._server: _Server | None = None
         self._gates: dict[tuple[str, str, int], Gate] = {}
         self._server_clock = ServerClock()
-        self._parked: list[Deferred[None]] = []
+        self._parked: dict[Deferred[None], bool] = {}
+        """Who waits at the gate, in their order; with True where it is the poll."""
         self._under_way: set[Deferred[Reply]] = set()
         self._closed = False
         self._hurried_at = float("-inf")
@@ -219,9 +220,7 @@ class Session:
                 error = e
             finally:
                 verdict = self._judged(call, attempt, verdict, error)
-                now = self._clock.seconds()
-                server.gate.back(ticket, now, verdict, random=self._random(), retry_after_s=retry_after_s)
-                self._wake()
+                self._back(server.gate, ticket, verdict, retry_after_s)
             again = verdict is Verdict.NEXT
         if isinstance(error, LoginRefused):
             closed = server.gate.closed(self._clock.seconds())
@@ -269,11 +268,11 @@ class Session:
             if now >= until:
                 raise TooSlow(what, reason="other requests take all the time")
             try:
-                await self._park(until - now)
+                await self._park(until - now, poll=call.poll)
             except CancelledError:
                 raise Unavailable(what, reason="it was cancelled") from None
 
-    def _park(self, wait_s: float) -> Deferred[None]:
+    def _park(self, wait_s: float, *, poll: bool) -> Deferred[None]:
         """Wait for another request to come back, for ``wait_s`` at most."""
         parked: Deferred[None] = Deferred()
         late = self._clock.callLater(wait_s, parked.callback, None)
@@ -281,18 +280,34 @@ class Session:
         def end(result: Any) -> Any:
             if late.active():
                 late.cancel()
-            if parked in self._parked:
-                self._parked.remove(parked)
+            self._parked.pop(parked, None)
             return result
 
-        self._parked.append(parked)
+        self._parked[parked] = poll
         return parked.addBoth(end)
 
+    def _back(self, gate: Gate, ticket: Ticket, verdict: Verdict, retry_after_s: float | None) -> None:
+        """Hand a ticket back, and let in who waits for its place.
+
+        Where nothing else has changed at the gate that is one request: with a hundred that wait, a hundred would try
+        each time, for nothing.
+        """
+        now = self._clock.seconds()
+        was_proven = gate.proven
+        gate.back(ticket, now, verdict, random=self._random(), retry_after_s=retry_after_s)
+        here = self._server is not None and self._server.gate is gate
+        if here and was_proven and gate.proven and gate.closed(now) is None:
+            longest = next((parked for parked, poll in self._parked.items() if poll == ticket.poll), None)
+            if longest is not None:
+                longest.callback(None)
+        else:
+            self._wake()
+
     def _wake(self) -> None:
-        """Let those at the gate try again, in their order."""
-        parked, self._parked = self._parked, []
-        for waiting in parked:
-            waiting.callback(None)
+        """Let all at the gate try again, in their order."""
+        for parked in tuple(self._parked):
+            if parked in self._parked:
+                parked.callback(None)
 
     async def _greet(self, server: _Server, call: Call) -> None:
         """See that the server answers at all, before one more login is spent on it; any answer will do."""
