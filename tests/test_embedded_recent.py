@@ -75,6 +75,16 @@ class RecentTests(SynchronousTestCase):
         self.assertEqual(self.find({"a": 1}, 0), [1, 2])
         self.assertEqual(self.find({"a": 1}, 1), [2])
 
+    def test_of_ids(self) -> None:
+        """The changes of documents that are named are found; not where it is less work to ask for each of them."""
+        self.add(*({"id": id} for id in "abacb"))
+        self.assertEqual(self.recent.of_ids({"a", "b", "x", "y", "z"}, 0, 5), [(1, "a"), (2, "b"), (3, "a"), (5, "b")])
+        self.assertEqual(self.recent.of_ids({"a", "b"}, 3, 5), [(5, "b")])
+        self.assertEqual(self.recent.of_ids({"a"}, 5, 5), [])
+        self.assertIsNone(self.recent.of_ids({"a", "b"}, 2, 5))
+        self.assertIsNone(self.recent.of_ids({"a", "b"}, 4, 6))
+        self.assertIsNone(Recent(5).of_ids({"a", "b"}, 4, 5))
+
     def test_bounded(self) -> None:
         """Only so many changes are kept, and nothing of the others."""
         self.patch(recent_module, "MOST_CHANGES", 3)

@@ -138,14 +138,20 @@ class Writer:
     def _slice(self, until: int) -> list[Row]:
         ids = self._query.filter.ids
         if ids is not None:
-            found = (self._database.get(name) for name in ids)
-            inside = (stored for stored in found if stored is not None and self._last < stored.seq <= until)
-            return [Row(stored) for stored in sorted(inside, key=lambda stored: stored.seq)]
+            return self._of_ids(ids, until)
         recent = self._room.feed.recent.find(self._query.filter.anchors, self._last, until)
         if recent is not None:
             return [Row(stored) for stored in taken(self._still(recent))]
         with_body = self._query.include_docs or self._query.filter.matches is not None
         return [Row(stored) for stored in taken(self._database.after_seq(self._last, until, with_body))]
+
+    def _of_ids(self, ids: frozenset[str], until: int) -> list[Row]:
+        recent = self._room.feed.recent.of_ids(ids, self._last, until)
+        if recent is not None:
+            return [Row(stored) for stored in self._still(recent)]
+        found = (self._database.get(name) for name in ids)
+        inside = (stored for stored in found if stored is not None and self._last < stored.seq <= until)
+        return [Row(stored) for stored in sorted(inside, key=lambda stored: stored.seq)]
 
     def _still(self, changes: Sequence[tuple[int, str]]) -> Iterator[Stored]:
         """Read those of the changes that are the last ones of their documents."""

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
-from himbeerecouch.embedded import jsontext
+from himbeerecouch.embedded import collate, jsontext
 from himbeerecouch.embedded.anchors import Anchor, Moorings, anchors_of
 from himbeerecouch.embedded.ledger import Change, Stored
 from himbeerecouch.embedded.recent import Recent
@@ -43,7 +43,8 @@ def ids_filter(ids: Any) -> Filter:
     if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
         raise bad_request("`doc_ids` filter parameter is not a list.")
     wanted = frozenset(ids)
-    return Filter(lambda document: document["_id"] in wanted, anchors_of({"_id": {"$in": sorted(wanted)}}), wanted)
+    anchors = frozenset(("_id", collate.key(name)) for name in wanted)
+    return Filter(lambda document: document["_id"] in wanted, anchors, wanted)
 
 
 @define(eq=False)

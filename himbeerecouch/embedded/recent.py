@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable, Sequence
+from itertools import islice, takewhile
 
 from himbeerecouch.embedded.anchors import PRESENT, Anchor, facts_of
 from himbeerecouch.embedded.ledger import Change
@@ -83,6 +83,16 @@ class Recent:
         for anchor in anchors:
             found.update(_behind(self._by_anchor.get(anchor, ()), since))
         return [(seq, self._ids[seq]) for seq in sorted(found)]
+
+    def of_ids(self, ids: Collection[str], since: int, until: int) -> list[tuple[int, str]] | None:
+        """Give number and id of every change of these documents behind ``since``, in order; ``until`` is the last one.
+
+        None where that is not known, or where so much has changed that it is less work to ask for each document.
+        """
+        if until != self._seq or since < self._from or until - since > len(ids):
+            return None
+        behind = takewhile(lambda change: change[0] > since, reversed(self._history))
+        return [(seq, id) for seq, id, _ in behind if id in ids][::-1]
 
 
 def _is_long(value: object) -> bool:
