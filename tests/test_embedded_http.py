@@ -9,6 +9,7 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch.embedded import changes, edits, http, validate
+from himbeerecouch.embedded.feeds import Filter, Poll
 from tests.embedded_wire import Pending, Wire
 
 JSON = {"Content-Type": "application/json"}
@@ -107,6 +108,9 @@ class LeftOutTests(WireCase):
             (400, "POST", "/db/_revs_diff", {"a": 1}),
             (400, "POST", "/db/_all_docs", {"keys": 1}),
             (400, "GET", "/db/_all_docs?startkey=1", None),
+            (400, "GET", "/db/_all_docs?startkey=%22%5Cud800%22", None),
+            *((400, "POST", "/db/_all_docs", {name: value}) for name in ("limit", "skip") for value in ("x", -1, True)),
+            (400, "POST", "/db/_find", {"selector": {}, "bookmark": "WyJhYSIsIlx1ZGNmZiJd"}),
             *((400, "PUT", "/db/_security", body) for body in rights),
             *((400, "PUT", f"/db/doc{query}", {"_rev": "1-a"}) for query in ("?rev=1-b", "?new_edits=x")),
             (400, "PUT", "/db/doc", {"_id": "other"}),
@@ -230,6 +234,35 @@ class DocumentTests(WireCase):
         """A lone surrogate comes back as it was written."""
         self.put("a", '{"x":"\\ud800"}')
         self.assertIn(b'"x":"\\ud800"', self.ask("GET", "/db/a").body)
+
+    def test_surrogates_in_ids(self) -> None:
+        """No document, user or revision has half a character in its name, and who asks for one is told so."""
+        half = "\udcff"
+        self.statuses(
+            (200, "POST", "/db/_all_docs", {"keys": [half]}),
+            (200, "POST", "/db/_all_docs", {"key": half}),
+            (200, "POST", "/db/_find", {"selector": {"_id": half}}),
+            (200, "POST", "/db/_bulk_get", {"docs": [{"id": half}]}),
+            (200, "POST", "/db/_revs_diff", {half: ["1-a"], "b": [1, {}]}),
+            (200, "POST", "/db/_changes?filter=_doc_ids", {"doc_ids": [half]}),
+            (401, "POST", "/_session", {"name": half, "password": half}),
+        )
+
+    def test_deep(self) -> None:
+        """A document as deep as JSON may be is stored, found by an index, and in the feed; or it is refused."""
+        self.ask("POST", "/db/_index", {"ddoc": "i", "name": "by-a", "index": {"fields": ["a"]}})
+        for levels in (90, 300, 500, 900, 2000):
+            deep = "[" * levels + "]" * levels
+            poll = self.wire.send(
+                "POST", "/db/_changes?feed=longpoll&filter=_selector&since=now", {"selector": {"a": {"$ne": 1}}}
+            )
+            status = self.ask("PUT", f"/db/{levels}", f'{{"a":{deep}}}').status
+            if status != 201:
+                self.assertEqual((status, self.ask("GET", f"/db/{levels}").status, levels > 900), (400, 404, True))
+                continue
+            self.assertEqual([row["id"] for row in poll.reply().json["results"]], [str(levels)])
+            found = self.ask("POST", "/db/_find", f'{{"selector": {{"a": {deep}}}, "use_index": ["i", "by-a"]}}')
+            self.assertIn(str(levels), [each["_id"] for each in found.json["docs"]])
 
     def test_uuids(self) -> None:
         """Fresh ids are given, and nothing else of a database that is asked for by POST."""
@@ -396,6 +429,17 @@ class FeedTests(WireCase):
         self.wire.turn()
         self.assertEqual([row["id"] for row in poll.reply().json["results"]], ["x"])
 
+    def test_selector_that_fails(self) -> None:
+        """A poll whose selector can't be applied takes no change away from the others."""
+        room = self.wire.service._databases.get("db")  # type: ignore[union-attr]
+        broken = Poll(Filter(lambda document: document["no such field"], None))
+        room.feed.park(broken)
+        other = self.wire.send("POST", "/db/_changes?feed=longpoll&filter=_selector", {"selector": {"a": 1}})
+        self.put("x", {"a": 1})
+        self.assertEqual([row["id"] for row in other.reply().json["results"]], ["x"])
+        self.assertEqual([row.stored.id for row in self.successResultOf(broken.woken)], ["x"])
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
     def test_client_that_goes(self) -> None:
         """A client that goes leaves nothing waiting."""
         poll = self.wire.send("GET", "/db/_changes?feed=longpoll")
@@ -560,7 +604,9 @@ class AccountTests(WireCase):
         good = {**derive("x", 3), "name": "e", "roles": [], "type": "user"}
         self.ask("PUT", "/_users/org.couchdb.user:e", good)
         self.assertEqual(self.ask("GET", "/_session", login=("e", "x")).status, 200)
-        for change in ({"password_scheme": "simple"}, {"salt": 1}, {"iterations": 0}, {"pbkdf2_prf": "md5"}):
+        wrong: list[dict[str, Any]] = [{"password_scheme": "simple"}, {"salt": 1}, {"iterations": 0}]
+        wrong += [{"pbkdf2_prf": "md5"}, {"pbkdf2_prf": ["sha"]}]
+        for change in wrong:
             self.assertFalse(verify("x", {**good, **change}), change)
         self.assertFalse(verify("y", good))
         for name in ("sha", "sha512"):

@@ -84,6 +84,7 @@ MATCHES_NOT: list[dict[str, Any]] = [
     {"missing": {"$nin": [1]}},
     {"missing.a": 1},
     {"list.9": 1},
+    *({f"list.{place}": 1} for place in ("²", "٣", "9" * 5000, "-1")),
     {"type.a": 1},
     {"type": {"$exists": False}},
     {"$not": {"type": 5}},

@@ -10,11 +10,14 @@ from typing import Any
 
 NULL, FALSE, TRUE, NUMBER, STRING, LIST, OBJECT = range(1, 8)
 
+MOST_LEVELS = 100
+"""What is nested deeper does not count: Python can't follow a document to any depth, and nobody compares by that."""
+
 _HIGH_BIT = 1 << 63
 _ALL_BITS = (1 << 64) - 1
 
 
-def key(value: Any) -> tuple[Any, ...]:  # noqa: PLR0911 one return for each kind of JSON value
+def key(value: Any, levels: int = MOST_LEVELS) -> tuple[Any, ...]:  # noqa: PLR0911 one return for each kind of value
     """Turn a JSON value into a tuple that compares, and is equal, as CouchDB has it; hashable."""
     if value is None:
         return (NULL,)
@@ -26,9 +29,11 @@ def key(value: Any) -> tuple[Any, ...]:  # noqa: PLR0911 one return for each kin
         return (NUMBER, value)
     if isinstance(value, str):
         return (STRING, value)
+    if not levels:
+        return (LIST if isinstance(value, list) else OBJECT, ())
     if isinstance(value, list):
-        return (LIST, tuple(key(item) for item in value))
-    return (OBJECT, tuple((name, key(item)) for name, item in sorted(value.items())))
+        return (LIST, tuple(key(item, levels - 1) for item in value))
+    return (OBJECT, tuple((name, key(item, levels - 1)) for name, item in sorted(value.items())))
 
 
 def _number(value: float) -> bytes:
@@ -47,7 +52,7 @@ def _string(value: str) -> bytes:
     return value.encode("utf-8", "surrogatepass").replace(b"\0", b"\0\xff") + b"\0"
 
 
-def sort_bytes(value: Any) -> bytes:
+def sort_bytes(value: Any, levels: int = MOST_LEVELS) -> bytes:
     """Turn a JSON value into bytes in the same order as ``key``: what an index is sorted by."""
     kind = key(value)[0] if not isinstance(value, list | dict) else (LIST if isinstance(value, list) else OBJECT)
     mark = bytes([kind])
@@ -55,8 +60,11 @@ def sort_bytes(value: Any) -> bytes:
         return mark + _number(value)
     if kind == STRING:
         return mark + _string(value)
+    if kind in (LIST, OBJECT) and not levels:
+        return mark + b"\0"
     if kind == LIST:
-        return mark + b"".join(map(sort_bytes, value)) + b"\0"
+        return mark + b"".join(sort_bytes(item, levels - 1) for item in value) + b"\0"
     if kind == OBJECT:
-        return mark + b"".join(b"\1" + _string(name) + sort_bytes(item) for name, item in sorted(value.items())) + b"\0"
+        members = sorted(value.items())
+        return mark + b"".join(b"\1" + _string(name) + sort_bytes(item, levels - 1) for name, item in members) + b"\0"
     return mark

@@ -161,7 +161,7 @@ async def _revs_diff(_api: Api, call: Call, room: Room) -> Answer:
         if not isinstance(revs, list):
             raise bad_request("request body must be a JSON object of lists")
         known = {rev for leaf in room.database.leaves(identity) for rev in leaf.revs}
-        lacking = [rev for rev in revs if rev not in known]
+        lacking = [rev for rev in revs if not isinstance(rev, str) or rev not in known]
         if lacking:
             found[identity] = {"missing": lacking}
     return Answer(200, found)

@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from himbeerecouch.embedded import collate, jsontext
 from himbeerecouch.embedded.anchors import Anchor, Moorings, anchors_of
@@ -15,6 +16,8 @@ from himbeerecouch.embedded.recent import Recent
 from himbeerecouch.embedded.refused import Refused, bad_request
 from himbeerecouch.embedded.selector import compile_selector
 from himbeerecouch.embedded.storage import Database
+
+log = Logger()
 
 
 @frozen
@@ -121,7 +124,15 @@ class Feed:
             document = dict(change.document)
             row = Row(change.stored)
             for poll in self._parked.candidates(document):
-                if poll.filter.matches is None or poll.filter.matches(document):
+                if self._matches(poll, document):
                     hits.setdefault(poll, []).append(row)
         for poll, rows in hits.items():
             self.wake(poll, rows)
+
+    def _matches(self, poll: Poll, document: Mapping[str, Any]) -> bool:
+        """Whether a change matters to a poll; where that can't be told it does, so that none of the others loses it."""
+        try:
+            return poll.filter.matches is None or poll.filter.matches(document)
+        except Exception:  # noqa: BLE001 - whatever it is, the others' changes go on
+            log.failure("a selector could not be applied; this is a mistake in himbeerecouch")
+            return True

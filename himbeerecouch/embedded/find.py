@@ -111,6 +111,7 @@ def read_bookmark(text: Any) -> Place | None:
         return None
     try:
         key, identity = jsontext.read(base64.urlsafe_b64decode(text))
+        str(identity).encode("utf-8")
         return bytes.fromhex(key), str(identity)
     except (ValueError, TypeError, binascii.Error, Refused):
         raise Refused(400, "invalid_bookmark", f"Invalid bookmark value: {text!r}") from None

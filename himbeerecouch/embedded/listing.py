@@ -62,11 +62,11 @@ def _end(stream: Stream) -> None:
 
 async def _all_in_order(call: Call, body: dict[str, Any], room: Room, clock: IReactorTime, include_docs: bool) -> None:
     descending = call.flag("descending", body.get("descending") is True)
-    limit = body.get("limit", call.count("limit"))
-    skip = body.get("skip", call.count("skip", 0))
+    limit = _count(body, "limit", call.count("limit"))
+    skip = _count(body, "skip", call.count("skip", 0)) or 0
     start = body.get("startkey", body.get("start_key", _either(call, "startkey", "start_key")))
     end = body.get("endkey", body.get("end_key", _either(call, "endkey", "end_key")))
-    if not all(value is None or isinstance(value, str) for value in (start, end)):
+    if not all(value is None or _is_text(value) for value in (start, end)):
         raise bad_request("startkey and endkey of _all_docs must be strings")
     inclusive = call.flag("inclusive_end", True)
     place, after_place = (start if start is not None else ("\U0010ffff" if descending else "")), False
@@ -87,6 +87,18 @@ async def _all_in_order(call: Call, body: dict[str, Any], room: Room, clock: IRe
                 sent += 1
         await turn(clock)
     _end(stream)
+
+
+def _count(body: dict[str, Any], name: str, default: int | None) -> int | None:
+    value = body.get(name, default)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise bad_request(f"Invalid value for {name}: {value!r}")
+    return value
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a string, and no half of a character in it, which has no place among ids."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _either(call: Call, *names: str) -> Any:

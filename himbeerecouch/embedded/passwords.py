@@ -40,7 +40,7 @@ def verify(password: str, fields: Mapping[str, Any]) -> bool:
     if not isinstance(iterations, int) or not 0 < iterations <= MOST_ITERATIONS:
         return False
     digest = {"sha": "sha1", "sha1": "sha1", "sha224": "sha224", "sha256": "sha256", "sha384": "sha384"}
-    name = digest.get(function, "sha512" if function == "sha512" else "")
+    name = digest.get(str(function), "sha512" if function == "sha512" else "")
     if not name:
         return False
     length = len(wanted) // 2 or None

@@ -63,11 +63,16 @@ def look_up(document: Any, path: Path) -> Any:
     for part in path:
         if isinstance(document, dict):
             document = document.get(part, _MISSING)
-        elif isinstance(document, list) and part.isdigit() and int(part) < len(document):
+        elif isinstance(document, list) and _is_place(part) and int(part) < len(document):
             document = document[int(part)]
         else:
             return _MISSING
     return document
+
+
+def _is_place(part: str) -> bool:
+    """Whether it can be a place in a list: "²" is a digit as well, and Python reads no number of 5,000 of them."""
+    return part.isascii() and part.isdigit() and len(part) < 10
 
 
 def is_there(found: object) -> bool:

@@ -89,9 +89,12 @@ class Database(Ledger):
 
     def get(self, identity: str) -> Stored | None:
         """Read the winner of a document, deleted or not, on the disk or about to be."""
-        row = self._sql.execute(
-            "SELECT seq, generation, path, deleted, body, conflicts FROM documents WHERE id = ?", (identity,)
-        ).fetchone()
+        try:
+            row = self._sql.execute(
+                "SELECT seq, generation, path, deleted, body, conflicts FROM documents WHERE id = ?", (identity,)
+            ).fetchone()
+        except UnicodeEncodeError:
+            return None  # no document has half a character in its id
         return None if row is None else Stored(identity, row[0], _leaf(*row[1:5]), row[5])
 
     def existing(self, identity: str) -> Stored:
