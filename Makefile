@@ -51,8 +51,9 @@ page: $(PAGE_TOOLS)  ## The page anew from its sources, which needs Node.js; wha
 test-page: $(TOOLS) $(PAGE_TOOLS)  ## The page in a real browser before a real world; it needs Node.js and chromium
 	@PYTHON=$(BIN)/python node --test --test-concurrency=1 $(or $(FILES),tests/page/*.test.mjs)
 
-bench-docs: $(INSTALLED)  ## The figures of a run into docs/benchmarks.rst: make bench-full JSON=docs/benchmarks.json first
+bench-docs: $(INSTALLED)  ## The figures of make bench-full JSON=docs/benchmarks.json, and of make bench-fleet JSON=docs/scaling.json
 	@$(BIN)/python -m benchmarks.pages docs/benchmarks.json docs/benchmarks.rst
+	@$(BIN)/python -m benchmarks.pages docs/scaling.json docs/scaling.rst
 
 bench-fleet: $(TOOLS)  ## How many Pis a server carries: fleets of 1 to 1,000 simulated ones, half an hour; PIS=10,100 for some
 	@$(BIN)/python -m benchmarks.scaling $(if $(PIS),--pis $(PIS)) $(if $(JSON),--json $(JSON))

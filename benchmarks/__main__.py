@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,10 +18,9 @@ from benchmarks.follower import follower, lost
 from benchmarks.idle import idle
 from benchmarks.latency import latency
 from benchmarks.memory import memory
-from benchmarks.samples import Measurement, as_json, table
+from benchmarks.samples import Measurement, as_json, circumstances, table
 from benchmarks.start import start
 from benchmarks.world import World
-from himbeerecouch.version import VERSION
 
 Part = Callable[[World], Iterator[Measurement]]
 QUICK: dict[str, Part] = {
@@ -72,15 +69,7 @@ def main(argv: list[str]) -> int:
 
 def report(measured: list[Measurement]) -> dict[str, object]:
     """Give all that was measured, and where."""
-    kernel = ".".join(platform.release().split(".")[:2])
-    return {
-        "himbeerecouch": VERSION,
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": (
-            f"{os.cpu_count()} processors ({platform.machine()}), Python {platform.python_version()}, Linux {kernel}"
-        ),
-        "measurements": [as_json(each) for each in measured],
-    }
+    return {**circumstances(), "measurements": [as_json(each) for each in measured]}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Writes the figures of a run into the documents: ``make bench-docs``.
 
 ``python -m benchmarks.pages REPORT PAGE`` replaces what stands in the page behind the line ``MARK``, and puts the
-pictures beside it.
+pictures beside it.  The report is one of ``make bench-full`` or of ``make bench-fleet``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import fleets
 from benchmarks.bars import Bar, chart, short
 from benchmarks.follower import followed
 from benchmarks.latency import ANSWERED, DEPLOYED
@@ -33,8 +34,8 @@ def write(report: dict[str, Any], page: Path) -> None:
     if not mark:
         raise ValueError(f"{page} has no line {MARK!r}")
     page.write_text(head + mark + "\n" + "\n".join(_lines(report, page.stem)), encoding="utf-8")
-    for name, measurement in _drawn(report):
-        (page.parent / f"{page.stem}-{name}.svg").write_text(_picture(measurement), encoding="utf-8")
+    for name, (title, unit, bars) in _pictures(report).items():
+        (page.parent / f"{page.stem}-{name}.svg").write_text(chart(title, unit, bars), encoding="utf-8")
 
 
 def _lines(report: dict[str, Any], stem: str) -> Iterator[str]:
@@ -43,33 +44,33 @@ def _lines(report: dict[str, Any], stem: str) -> Iterator[str]:
     yield ""
     yield f"himbeerecouch {report['himbeerecouch']}, {report['date']}, on {report['machine']}:"
     yield ""
-    for name, measurement in _drawn(report):
+    for name, (title, unit, bars) in _pictures(report).items():
+        figures = ", ".join(f"{bar.name} {short(bar.median)}" for bar in bars)
         yield f".. image:: {stem}-{name}.svg"
-        yield f"   :alt: {_sentence(measurement)}"
+        yield f"   :alt: {title}, in {unit}: {figures}"
         yield ""
-    for measurement in report["measurements"]:
+    for measurement in report.get("measurements", ()):
         yield from _table(measurement)
+    yield from fleets.tables(report.get("fleets", ()))
 
 
-def _drawn(report: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    by_name = {measurement["name"]: measurement for measurement in report["measurements"]}
-    for name, what in CHARTS.items():
-        if what in by_name:
-            yield name, by_name[what]
-
-
-def _sentence(measurement: dict[str, Any]) -> str:
-    figures = [f"{name} {short(found['median'])}" for name, found in _named(measurement)]
-    return f"{measurement['name']}, in {measurement['unit']}: {', '.join(figures)}"
+def _pictures(report: dict[str, Any]) -> dict[str, tuple[str, str, list[Bar]]]:
+    """Name of each picture -> its title, unit and bars."""
+    by_name = {measurement["name"]: measurement for measurement in report.get("measurements", ())}
+    found = {
+        name: (what, by_name[what]["unit"], _bars(by_name[what])) for name, what in CHARTS.items() if what in by_name
+    }
+    at_rest = fleets.at_rest(report.get("fleets", ()))
+    return found | ({"rest": (fleets.REST, fleets.UNIT, at_rest)} if at_rest else {})
 
 
 def _named(measurement: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
     return [("himbeerecouch", measurement["ours"]), *measurement["beside"].items()]
 
 
-def _picture(measurement: dict[str, Any]) -> str:
+def _bars(measurement: dict[str, Any]) -> list[Bar]:
     bars = [Bar(name, found["median"], found["low"], found["high"]) for name, found in _named(measurement)]
-    return chart(measurement["name"], measurement["unit"], [bars[0]._replace(ours=True), *bars[1:]])
+    return [bars[0]._replace(ours=True), *bars[1:]]
 
 
 def _table(measurement: dict[str, Any]) -> Iterator[str]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+from himbeerecouch.version import VERSION
 
 
 class Spread(NamedTuple):
@@ -81,13 +86,26 @@ def as_json(measurement: Measurement) -> dict[str, Any]:
     return {
         "name": measurement.name,
         "unit": measurement.unit,
-        "ours": _figures(measurement.ours),
-        "beside": {what: _figures(values) for what, values in measurement.beside.items()},
-        "parts": {what: _figures(values) for what, values in measurement.parts.items()},
+        "ours": figures(measurement.ours),
+        "beside": {what: figures(values) for what, values in measurement.beside.items()},
+        "parts": {what: figures(values) for what, values in measurement.parts.items()},
         "missing": dict(measurement.missing),
         "goals": [goal._asdict() for goal in measurement.goals],
     }
 
 
-def _figures(values: Sequence[float]) -> dict[str, float]:
+def figures(values: Sequence[float]) -> dict[str, float]:
+    """Give what samples say together, as JSON."""
     return {name: float(f"{value:.5g}") for name, value in spread(values)._asdict().items()}
+
+
+def circumstances() -> dict[str, Any]:
+    """Give what was measured, when, and on what machine."""
+    kernel = ".".join(platform.release().split(".")[:2])
+    return {
+        "himbeerecouch": VERSION,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": (
+            f"{os.cpu_count()} processors ({platform.machine()}), Python {platform.python_version()}, Linux {kernel}"
+        ),
+    }

@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import pages
+from benchmarks import fleets, pages
 from benchmarks.__main__ import report
 from benchmarks.bars import Bar, chart, short
-from benchmarks.samples import Goal, Measurement, as_json, spread, table
+from benchmarks.samples import Goal, Measurement, as_json, circumstances, figures, spread, table
 
 MEASUREMENT = Measurement(
     "a thing",
@@ -95,6 +95,29 @@ class PageTests(SynchronousTestCase):
             f".. image:: {name}\n   :alt: {pages.CHARTS['deploy']}, in ms: himbeerecouch 2.00, the floor 1.00", text
         )
         self.assertTrue(self.page.with_name(name).is_file())
+
+    def test_fleets(self) -> None:
+        """Fleets have a table for each place of the status, the slowest beside the median, and what was missing."""
+        self.page.write_text(pages.MARK, encoding="utf-8")
+        timed = figures([1.0, 2.0, 9.0])
+        fleet = {
+            "pis": 1000,
+            "status": fleets.OWN,
+            "rest_cpu_percent": 4.5,
+            "deploy_s": timed,
+            "back_s": figures([7.0]),
+        }
+        same = {"pis": 10, "status": fleets.SAME, "rest_cpu_percent": 0.0, "missing": "timed out"}
+        pages.write(json.loads(json.dumps({**circumstances(), "fleets": [fleet, same]})), self.page)
+        text = self.page.read_text(encoding="utf-8")
+        first, second = (text.index(f".. list-table:: {title}\n") for title in fleets.TITLES.values())
+        self.assertIn("   * - 1,000\n     - 4.5\n     -\n     -\n     -\n     -\n     - 2 (9)\n     - 7\n", text)
+        self.assertLess(first, text.index("1,000\n"))
+        self.assertLess(second, text.index("- Of 10: not measured (timed out)\n"))
+        self.assertIn(
+            f".. image:: {self.page.stem}-rest.svg\n   :alt: {fleets.REST}, in % of a core: 1,000 Pis 4.50", text
+        )
+        self.assertTrue(self.page.with_name(f"{self.page.stem}-rest.svg").is_file())
 
     def test_no_place(self) -> None:
         """A page without the line that says where the figures go is left as it is."""
