@@ -118,6 +118,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "programs.keeper",
     ),
     ("commands.entry", "fleet.heartbeats", "fleet.programs"),
+    ("commands.executor",),
     # ... then the services ...
     ("commands.runner", "couch.changes", "discovery.ask", "discovery.responder", "programs.host", "status.service"),
     ("actions", "fleet.network", "node", "util"),

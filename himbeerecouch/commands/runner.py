@@ -10,23 +10,20 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from himbeerecouch.commands.answering import Claim, CommandCouch, CommandDocuments, Stored
 from himbeerecouch.commands.entry import Entry, Phase
 from himbeerecouch.commands.execution import claim_of
+from himbeerecouch.commands.executor import NOT_KNOWN, Executor
 from himbeerecouch.commands.journal import Journal
 from himbeerecouch.commands.memory import CommandMemory, newer
 from himbeerecouch.commands.orphans import end_orphans
 from himbeerecouch.commands.process import environment
-from himbeerecouch.commands.processes import MARK, birth_of
 from himbeerecouch.commands.record import record_of
-from himbeerecouch.commands.task import Task
 from himbeerecouch.commands.work import Work
-from himbeerecouch.documents import printable
-from himbeerecouch.errors import HimbeerecouchError
 from himbeerecouch.model import Action, Command, CommandState, Json, Result
 
 log = Logger()
@@ -36,14 +33,8 @@ STOP_GRACE_S = 0.8
 """From TERM to KILL when the daemon ends: it has two seconds in all."""
 STOP_LIMIT_S = 1.8
 
-_NOT_KNOWN = "interrupted: whether it was run is not known"
 _RUN_BEFORE = "interrupted: it was run before, and the database has lost its answer"
 _KILLED = "interrupted: it was started, and the daemon was ended before it had; how far it came is not known"
-_WHY_NOT_RUN = {
-    CommandState.CANCELLED: "cancelled before it was started",
-    CommandState.INTERRUPTED: "interrupted: the daemon ended before it was started",
-    CommandState.EXPIRED: "expired before it was started",
-}
 
 
 class Commands(Service):
@@ -69,9 +60,7 @@ class Commands(Service):
         self._reactor = reactor
         self._couch = couch
         self._documents = CommandDocuments(couch, database, clock=reactor, random=random)
-        self._actions = actions
         self._limit = limit
-        self._env = environment(os.environ if ours is None else ours)
         self._journal = journal
         self._new_claim = new_claim
         self._hand: dict[str, Entry] = {}
@@ -83,7 +72,15 @@ class Commands(Service):
         self._draining = False
         self._last: Deferred[None] | None = None
         self._work = Work(reactor, "a command")
-        self._tasks: set[Task] = set()
+        self._executor = Executor(
+            reactor,
+            couch,
+            self._documents,
+            actions=actions,
+            journal=journal,
+            env=environment(os.environ if ours is None else ours),
+            may_start=lambda: bool(self.running) and not self._draining,
+        )
         self._answers = DeferredSemaphore(4)
         self._memory = CommandMemory()
         self._left = journal.left()
@@ -204,76 +201,27 @@ class Commands(Service):
 
     async def _carry_out(self, entry: Entry) -> None:
         try:
-            body, result = await self._claim_and_run(entry)
+            claim, body, result = await self._executor.run(entry)
         finally:
             entry.let_on()
             self._busy -= 1
             self._fill()
         if result is not None:
             await self._answer(entry, body, result)
-        elif entry.phase is not Phase.WAITING:
-            self._forget(entry)
-        elif entry.latest is not None and entry.latest.rev == body.get("_rev"):
-            self._forget(entry)
+            return
+        if claim is Claim.FOREIGN:
+            self._leave(entry)
+        edited = claim is Claim.EDITED and self.running
+        if edited and (entry.latest is None or entry.latest.rev != body.get("_rev")):
+            entry.phase = Phase.WAITING
+            return
+        self._forget(entry)
+        if edited and entry.latest is not None:
             self.submit(entry.latest)
-
-    async def _claim_and_run(self, entry: Entry) -> tuple[Json, Result | None]:
-        command = entry.command
-        if self._expired(command):
-            return command.body, self._not_run(CommandState.EXPIRED)
-        entry.phase = Phase.CLAIMING
-        claim, body = await self._documents.claim(command, entry.claim)
-        if claim is Claim.FORMER:
-            entry.claim, entry.ours = claim_of(body) or entry.claim, True
-            return body, self._not_run(CommandState.INTERRUPTED, _NOT_KNOWN)
-        if claim is not Claim.OURS:
-            entry.phase = Phase.WAITING if claim is Claim.EDITED and self.running else Phase.STORING
-            if claim is Claim.FOREIGN:
-                self._leave(entry)
-            return body, None
-        entry.ours = True
-        if entry.before is not None:
-            await entry.before
-        if not self.running or self._draining:
-            entry.cause = entry.cause or CommandState.INTERRUPTED
-        if entry.cause is None and self._expired(command):
-            entry.cause = CommandState.EXPIRED
-        if entry.cause is not None:
-            return body, self._not_run(entry.cause)
-        try:
-            self._journal.claimed(command, entry.claim, self._couch.server_time())
-        except HimbeerecouchError as error:
-            return body, self._not_run(CommandState.FAILED, f"not started, since it could not be noted down: {error}")
-        return body, await self._run(entry)
-
-    async def _run(self, entry: Entry) -> Result:
-        command = entry.command
-        entry.phase = Phase.RUNNING
-        task = Task(
-            command,
-            reactor=self._reactor,
-            actions=self._actions,
-            env={**self._env, MARK: entry.claim},
-            server_time=self._couch.server_time,
-            started=lambda pid: self._journal.started(entry.claim, birth_of(pid)),
-        )
-        self._tasks.add(task)
-        task.gone.addCallback(lambda _: self._tasks.discard(task))
-        what = command.action.value if command.action else printable(command.argv[0])
-        log.info("command {id}: {what}", id=printable(command.id), what=what)
-        entry.task = task
-        try:
-            ended = Deferred.fromCoroutine(task.run())
-            entry.let_on()
-            result = await ended
-        finally:
-            entry.task = None
-        log.info("command {id}: {state}", id=printable(command.id), state=result.state.value)
-        return result
 
     def _answer_only(self, entry: Entry, state: CommandState, reason: str | None = None) -> None:
         entry.phase = Phase.STORING
-        result = self._not_run(state, reason)
+        result = self._executor.not_run(state, reason)
 
         async def answering() -> None:
             # There may be years of them, and the requests of what runs come first.
@@ -282,43 +230,13 @@ class Commands(Service):
         self._work.start(answering())
 
     async def _answer(self, entry: Entry, body: Json | None, result: Result) -> None:
-        entry.phase = Phase.STORING
         command = entry.command
-        noting = self._note_soon(entry.claim, result)
-        stored = Stored.LATER
-        try:
-            claim = entry.claim if entry.ours else None
-            stored = await self._documents.store(command, body, claim, result, lambda: self._keep(entry.claim, result))
-        finally:
-            noting.cancel()
-            if stored is Stored.LATER:
-                self._keep(entry.claim, result)
-            else:
-                self._journal.answered(entry.claim)
+        stored = await self._executor.answer(entry, body, result)
         if stored is not Stored.NOT_OURS or entry.ours:
             self._memory.settle(command.id, command.rev, entry.claim, self._reactor.seconds())
         self._forget(entry)
         if stored is Stored.NOT_OURS and entry.latest is not None:
             self.submit(entry.latest)
-
-    def _keep(self, claim: str, result: Result) -> None:
-        """Note down how it ended, synced; a second time costs nothing."""
-        self._journal.ended(claim, result)
-
-    def _note_soon(self, claim: str, result: Result) -> Deferred[None]:
-        """Note down how it ended while the server takes the answer: neither the disk nor the server is fast.
-
-        Not in the reactor's next turn, but in the one after: by then the answer has left.
-        """
-        noting: Deferred[None] = deferLater(self._reactor, 0, lambda: None)
-        noting.addCallback(lambda _: deferLater(self._reactor, 0, self._keep, claim, result))
-        return noting.addErrback(lambda failure: failure.trap(CancelledError) and None)
-
-    def _not_run(self, state: CommandState, reason: str | None = None) -> Result:
-        return Result(state, None, None, reason=reason or _WHY_NOT_RUN[state], finished=self._couch.server_time())
-
-    def _expired(self, command: Command) -> bool:
-        return command.expires is not None and self._couch.server_time() > command.expires
 
     def _forget(self, entry: Entry) -> None:
         if self._hand.get(entry.command.id) is entry:
@@ -339,7 +257,7 @@ class Commands(Service):
             # is known here is a copy of a document that runs, or did.
             if claim is not None and not self._journal.knows(claim):
                 await end_orphans(self._reactor, [record_of(0, entry.command, claim, None)])
-            self._answer_only(entry, CommandState.INTERRUPTED, _NOT_KNOWN)
+            self._answer_only(entry, CommandState.INTERRUPTED, NOT_KNOWN)
 
         self._work.start(interrupting())
 
@@ -359,7 +277,7 @@ class Commands(Service):
                     CommandState.INTERRUPTED,
                     None,
                     None,
-                    reason=_NOT_KNOWN if record.birth is None else _KILLED,
+                    reason=NOT_KNOWN if record.birth is None else _KILLED,
                     started=record.started,
                 )
                 self._work.start(self._answer(entry, None, result))
@@ -386,7 +304,7 @@ class Commands(Service):
         self._draining = True
         self._put_back()
         await self._work.wait(timeout_s, self._gone(), lambda: None)
-        if self._work or self._tasks:
+        if self._work or self._executor.tasks:
             await self._stop()
 
     async def _stop(self) -> None:
@@ -395,7 +313,7 @@ class Commands(Service):
         self._documents.stop()
         for entry in list(self._hand.values()):
             entry.end(CommandState.INTERRUPTED, STOP_GRACE_S)
-        for task in list(self._tasks):
+        for task in list(self._executor.tasks):
             task.end(CommandState.INTERRUPTED, STOP_GRACE_S)
         await self._work.wait(STOP_LIMIT_S, self._gone(), self._give_up)
 
@@ -406,10 +324,10 @@ class Commands(Service):
                 self._forget(entry)
 
     def _gone(self) -> list[Deferred[None]]:
-        return [task.gone for task in self._tasks]
+        return [task.gone for task in self._executor.tasks]
 
     def _give_up(self) -> None:
-        for task in list(self._tasks):
+        for task in list(self._executor.tasks):
             task.abandon()
         self._work.cancel()
         self._hand.clear()

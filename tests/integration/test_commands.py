@@ -239,7 +239,7 @@ class CommandsTests(TestCase):
             noted.clear()
             one = await self.pi.save(id, ["sleep", "60"])
             self.pi.commands.submit(one)
-            await until(lambda: any(task._process for task in self.pi.commands._tasks))
+            await until(lambda: any(task._process for task in self.pi.commands._executor.tasks))
             if id == "long":
                 await until(lambda: bool(noted))
             document = await self.pi.couch.get(DATABASE, id)

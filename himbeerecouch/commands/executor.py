@@ -1,0 +1,153 @@
+"""One command from its claim to its stored answer; which one, and when, is the runner's."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from himbeerecouch.commands.answering import Claim, CommandCouch, CommandDocuments, Stored
+from himbeerecouch.commands.entry import Entry, Phase
+from himbeerecouch.commands.execution import claim_of
+from himbeerecouch.commands.journal import Journal
+from himbeerecouch.commands.processes import MARK, birth_of
+from himbeerecouch.commands.task import Task
+from himbeerecouch.documents import printable
+from himbeerecouch.errors import HimbeerecouchError
+from himbeerecouch.model import Action, Command, CommandState, Json, Result
+
+log = Logger()
+
+NOT_KNOWN = "interrupted: whether it was run is not known"
+_WHY_NOT_RUN = {
+    CommandState.CANCELLED: "cancelled before it was started",
+    CommandState.INTERRUPTED: "interrupted: the daemon ended before it was started",
+    CommandState.EXPIRED: "expired before it was started",
+}
+
+
+class Executor:
+    """Claims, runs and answers commands, one at each call; used by ``Commands``, on the reactor thread.
+
+    ``may_start`` says whether what is claimed may still be started.  ``tasks`` is what runs.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        couch: CommandCouch,
+        documents: CommandDocuments,
+        *,
+        actions: Mapping[Action, Callable[[], Awaitable[str]]],
+        journal: Journal,
+        env: Mapping[str, str],
+        may_start: Callable[[], bool],
+    ) -> None:
+        self.tasks: set[Task] = set()
+        self._reactor = reactor
+        self._couch = couch
+        self._documents = documents
+        self._actions = actions
+        self._journal = journal
+        self._env = env
+        self._may_start = may_start
+
+    async def run(self, entry: Entry) -> tuple[Claim | None, Json, Result | None]:
+        """Claim it, and run it where it is ours: how claiming ended, the document, and what to answer.
+
+        The claim is None where it was not even tried; the result is None where there is nothing to be answered.
+        """
+        command = entry.command
+        if self._expired(command):
+            return None, command.body, self.not_run(CommandState.EXPIRED)
+        entry.phase = Phase.CLAIMING
+        claim, body = await self._documents.claim(command, entry.claim)
+        if claim is Claim.FORMER:
+            entry.claim, entry.ours = claim_of(body) or entry.claim, True
+            return claim, body, self.not_run(CommandState.INTERRUPTED, NOT_KNOWN)
+        if claim is not Claim.OURS:
+            return claim, body, None
+        entry.ours = True
+        if entry.before is not None:
+            await entry.before
+        return claim, body, await self._run_once(entry)
+
+    async def _run_once(self, entry: Entry) -> Result:
+        command = entry.command
+        if not self._may_start():
+            entry.cause = entry.cause or CommandState.INTERRUPTED
+        if entry.cause is None and self._expired(command):
+            entry.cause = CommandState.EXPIRED
+        if entry.cause is not None:
+            return self.not_run(entry.cause)
+        try:
+            self._journal.claimed(command, entry.claim, self._couch.server_time())
+        except HimbeerecouchError as error:
+            return self.not_run(CommandState.FAILED, f"not started, since it could not be noted down: {error}")
+        return await self._run(entry)
+
+    async def _run(self, entry: Entry) -> Result:
+        command = entry.command
+        entry.phase = Phase.RUNNING
+        task = Task(
+            command,
+            reactor=self._reactor,
+            actions=self._actions,
+            env={**self._env, MARK: entry.claim},
+            server_time=self._couch.server_time,
+            started=lambda pid: self._journal.started(entry.claim, birth_of(pid)),
+        )
+        self.tasks.add(task)
+        task.gone.addCallback(lambda _: self.tasks.discard(task))
+        what = command.action.value if command.action else printable(command.argv[0])
+        log.info("command {id}: {what}", id=printable(command.id), what=what)
+        entry.task = task
+        try:
+            ended = Deferred.fromCoroutine(task.run())
+            entry.let_on()
+            result = await ended
+        finally:
+            entry.task = None
+        log.info("command {id}: {state}", id=printable(command.id), state=result.state.value)
+        return result
+
+    async def answer(self, entry: Entry, body: Json | None, result: Result) -> Stored:
+        """Store the answer, however long that takes, in ``body`` or in the document as it is then."""
+        entry.phase = Phase.STORING
+        noting = self._note_soon(entry.claim, result)
+        stored = Stored.LATER
+        try:
+            claim = entry.claim if entry.ours else None
+            keep = partial(self._keep, entry.claim, result)
+            stored = await self._documents.store(entry.command, body, claim, result, keep)
+        finally:
+            noting.cancel()
+            if stored is Stored.LATER:
+                self._keep(entry.claim, result)
+            else:
+                self._journal.answered(entry.claim)
+        return stored
+
+    def _keep(self, claim: str, result: Result) -> None:
+        """Note down how it ended, synced; a second time costs nothing."""
+        self._journal.ended(claim, result)
+
+    def _note_soon(self, claim: str, result: Result) -> Deferred[None]:
+        """Note down how it ended while the server takes the answer: neither the disk nor the server is fast.
+
+        Not in the reactor's next turn, but in the one after: by then the answer has left.
+        """
+        noting: Deferred[None] = deferLater(self._reactor, 0, lambda: None)
+        noting.addCallback(lambda _: deferLater(self._reactor, 0, self._keep, claim, result))
+        return noting.addErrback(lambda failure: failure.trap(CancelledError) and None)
+
+    def not_run(self, state: CommandState, reason: str | None = None) -> Result:
+        """What a command is answered with that was not run."""
+        return Result(state, None, None, reason=reason or _WHY_NOT_RUN[state], finished=self._couch.server_time())
+
+    def _expired(self, command: Command) -> bool:
+        return command.expires is not None and self._couch.server_time() > command.expires
