@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from benchmarks.follower import follower, lost
 from benchmarks.idle import idle
@@ -47,7 +48,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"some of: {' '.join(FULL)}")
     parser.add_argument("--full", action="store_true", help="with all that people use instead; takes an hour")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the figures there, beside those of the same day"
+    )
     options = parser.parse_args(argv)
     parts = FULL if options.full else QUICK
     # What is installed has its bytecode: a daemon that compiles itself at each start is nobody's.
@@ -61,15 +64,27 @@ def main(argv: list[str]) -> int:
                 print(table(measurement) + "\n", flush=True)
                 measured.append(measurement)
                 if options.json is not None:  # each time: an hour is long, and what ends it early takes nothing away
-                    options.json.write_text(json.dumps(report(measured), indent=1) + "\n")
+                    options.json.write_text(json.dumps(added(options.json, report(measured)), indent=1) + "\n")
     missed = [f"{one.name}: {goal.text}" for one in measured for goal in one.goals if not goal.met]
     print("\n".join(["missed:", *missed]) if missed else "every goal is met", flush=True)
     return 1 if missed else 0
 
 
-def report(measured: list[Measurement]) -> dict[str, object]:
+def report(measured: list[Measurement]) -> dict[str, Any]:
     """Give all that was measured, and where."""
     return {**circumstances(), "measurements": [as_json(each) for each in measured]}
+
+
+def added(file: Path, told: dict[str, Any]) -> dict[str, Any]:
+    """Give the report with what the file has besides, where that is of the same day, machine and version."""
+    if not file.exists():
+        return told
+    there = json.loads(file.read_text())
+    if any(there.get(name) != value for name, value in circumstances().items()):
+        return told
+    fresh = {measurement["name"]: measurement for measurement in told["measurements"]}
+    kept = [fresh.pop(measurement["name"], measurement) for measurement in there["measurements"]]
+    return {**told, "measurements": kept + list(fresh.values())}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import fleets, pages
-from benchmarks.__main__ import report
+from benchmarks.__main__ import added, report
 from benchmarks.bars import Bar, chart, short
 from benchmarks.samples import Goal, Measurement, as_json, circumstances, figures, spread, table
 
@@ -62,6 +62,20 @@ class SamplesTests(SynchronousTestCase):
         )
         self.assertEqual(told["measurements"][0]["parts"]["a part"]["number"], 2)
         self.assertEqual(told["measurements"][0]["goals"][1], {"text": "at most 3", "met": False})
+
+    def test_in_parts(self) -> None:
+        """A part that is measured again replaces its own figures; those of another day, machine or version all go."""
+        file = Path(self.mktemp())
+        other, again = MEASUREMENT._replace(name="other"), MEASUREMENT._replace(ours=[1.0])
+        told = added(file, report([MEASUREMENT, other]))
+        file.write_text(json.dumps(told))
+        self.assertEqual(
+            added(file, report([again, MEASUREMENT._replace(name="new")]))["measurements"],
+            report([again, other, MEASUREMENT._replace(name="new")])["measurements"],
+        )
+        for name in ("date", "machine", "himbeerecouch"):
+            file.write_text(json.dumps({**told, name: "other"}))
+            self.assertEqual(added(file, report([again])), report([again]))
 
 
 class PageTests(SynchronousTestCase):
