@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch import errors
 from himbeerecouch.account import ACCOUNT
-from himbeerecouch.cli import credentials, main, show
+from himbeerecouch.cli import credentials, main, show, stdout
 from himbeerecouch.cli.complaints import in_words
 from himbeerecouch.cli.context import Settings, with_settings
 from himbeerecouch.cli.main import COMMANDS, himbeerecouch
@@ -115,6 +115,54 @@ def where(settings: Settings) -> int:
     """Print the server."""
     click.echo(f"{settings.url()} {settings.database}")
     return 3
+
+
+class OutputTests(SynchronousTestCase):
+    """Standard outputs that can't be written."""
+
+    def run_with(self, stdout: int, *arguments: str) -> tuple[int, str]:
+        """Run the command with this standard output; give its exit status, and what it says."""
+        argv = [sys.executable, "-m", "himbeerecouch.cli", *arguments]
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        ran = subprocess.run(
+            argv, env=environ, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
+        )
+        return ran.returncode, ran.stderr
+
+    def test_full(self) -> None:
+        """Where the disk is full, one line says so, and the exit status is 1."""
+        with Path("/dev/full").open("wb") as full:
+            for arguments in (["--version"], ["deploy", "--help"]):
+                said = "Error: the output can't be written: No space left on device\n"
+                self.assertEqual(self.run_with(full.fileno(), *arguments), (1, said))
+
+    def test_nobody_reads(self) -> None:
+        """Where nobody reads it any more, it ends as other Unix tools do, and says nothing."""
+        read, write = os.pipe()
+        os.close(read)
+        self.addCleanup(os.close, write)
+        self.assertEqual(self.run_with(write, "--help"), (128 + signal.SIGPIPE, ""))
+
+    def test_closed(self) -> None:
+        """A standard output that was closed beforehand is no better."""
+        shell = ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "himbeerecouch.cli", "--help"]
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        ran = subprocess.run(shell, env=environ, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+        self.assertEqual((ran.returncode, ran.stderr.count(b"\n")), (1, 1))
+        self.assertIn(b"the output can't be written", ran.stderr)
+
+    def test_only_once(self) -> None:
+        """It is said once, whatever is written after that; what can be written is, in the encoding of the terminal."""
+        with Path("/dev/full").open("w") as full:
+            output = stdout.told(full)
+            output.write("lost")
+            self.assertRaises(click.ClickException, output.flush)
+            output.write("x" * 100_000)
+            output.close()
+        file = Path(self.mktemp())
+        with file.open("w", encoding="latin-1") as there:
+            stdout.told(there).write("\xfc")
+        self.assertEqual(file.read_bytes(), b"\xfc")
 
 
 class SettingsTests(SynchronousTestCase):

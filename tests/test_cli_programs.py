@@ -298,6 +298,8 @@ class VersionTests(CommandCase):
         self.assertIn("is no name for a file", await self.failed("pull", PI, "../evil", status=2))
         await self.program("q", modules={"../evil": ""})
         self.assertIn("can't be written to files", await self.failed("pull", PI, "q", str(self.here)))
+        await self.program("s", code="")
+        self.assertIn("/dev/null can't be written", await self.failed("pull", PI, "s", "/dev/null/s.py"))
         self.assertIn("has no program 'r'", await self.failed("pull", PI, "r"))
 
     async def test_diff(self) -> None:

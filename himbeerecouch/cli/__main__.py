@@ -11,8 +11,10 @@ def main() -> None:
         import click  # noqa: F401 - whether it is there
     except ImportError:
         sys.exit('himbeerecouch: this command needs one package more: pip install "himbeerecouch[cli]"')
+    from himbeerecouch.cli import stdout
     from himbeerecouch.cli.main import himbeerecouch
 
+    stdout.take_over()
     himbeerecouch(prog_name="himbeerecouch")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import warnings
 from collections.abc import Callable
+from getpass import GetPassWarning
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -32,7 +34,7 @@ def confirm(desk: Desk, text: str, *, otherwise: str = "--yes") -> bool:
 
 
 def password(desk: Desk, text: str, *, otherwise: str = "--password-file") -> str:
-    """Ask for a password, which is not shown; where there is nobody to ask, raises NobodyToAsk."""
+    """Ask for a password, which is not shown; where there is no terminal to ask at, raises NobodyToAsk."""
     found: str = _asked(
         desk,
         lambda: click.prompt(text, hide_input=True, err=True),
@@ -52,7 +54,12 @@ def _asked(desk: Desk, ask: Callable[[], T], nobody: NobodyToAsk) -> T:
     before: Any = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return ask()
+        with warnings.catch_warnings():
+            # Without a terminal getpass warns, and would read a password that everybody can see.
+            warnings.simplefilter("error", GetPassWarning)
+            return ask()
+    except GetPassWarning as error:
+        raise nobody from error
     except click.Abort as error:
         if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +89,20 @@ def write(path: Path, document: Json, *, force: bool) -> list[Path]:
         targets = {path: found["main.py"]}
     else:
         targets = {path / name: source for name, source in found.items()}
-    if not force:
-        for file, source in targets.items():
-            if file.exists() and (not file.is_file() or file.read_bytes() != source.encode()):
-                raise click.ClickException(f"{file} is there, and says something else. To replace it: --force")
+    try:
+        _write(targets, force=force)
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or path} can't be written: {error.strerror}") from error
+    return list(targets)
+
+
+def _write(targets: Mapping[Path, str], *, force: bool) -> None:
+    for file, source in () if force else targets.items():
+        if file.exists() and (not file.is_file() or file.read_bytes() != source.encode()):
+            raise click.ClickException(f"{file} is there, and says something else. To replace it: --force")
     for file, source in targets.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(source.encode())
-    return list(targets)
 
 
 def pointing_here(path: Path, rev: str, traceback: str) -> str:

@@ -26,8 +26,8 @@ class OperatorTests(SynchronousTestCase):
         self.here = self.world.folder / "here"
         self.here.mkdir()
 
-    def run_cli(self, *arguments: str, status: int = 0) -> str:
-        """Run the command to its end; give its standard output."""
+    def run_cli(self, *arguments: str, status: int = 0, stdout: int = subprocess.PIPE) -> str:
+        """Run the command to its end, where no terminal is; give its standard output."""
         user, password = self.who
         variables = {
             "HIMBEERECOUCH_SERVER": self.world.server.url,
@@ -39,7 +39,9 @@ class OperatorTests(SynchronousTestCase):
             cwd=self.here,
             env={**environment(), **variables},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
             text=True,
             timeout=120,
             check=False,
@@ -72,6 +74,19 @@ class OperatorTests(SynchronousTestCase):
         self.assertEqual(self.run_cli("run", PI, "--", "echo", "hello"), "hello\n")
         self.assertEqual(len(daemon.lines("program blink: hello")), 1)
         self.assertEqual(self.run_cli("setup", "--check").count("open: "), 0)
+
+    def test_no_terminal(self) -> None:
+        """Where no terminal is to ask for a password, it says which option is for that, and does not read one."""
+        self.run_cli("enroll", "7", "--timeout", "0.1", "--discovery-port", "9", status=2)
+        self.assertIn("there is nobody to ask: Password of the Pi 7? Give --password-file\n", self.said)
+        self.assertNotIn("Warning", self.said)
+
+    def test_full_disk(self) -> None:
+        """What could not be written is not taken for done."""
+        with Path("/dev/full").open("wb") as full:
+            self.run_cli("setup", status=1, stdout=full.fileno())
+        self.assertEqual(self.said.splitlines()[-1], "Error: the output can't be written: No space left on device")
+        self.assertNotIn("Traceback", self.said)
 
     def test_an_operator_is_enough(self) -> None:
         """All that one does from day to day passes the guard, and what takes an admin is refused in clear words."""
