@@ -95,6 +95,14 @@ class HelpTests(SynchronousTestCase):
         self.assertEqual((ran.returncode, ran.stdout[:14]), (0, "himbeerecouch "))
         self.assertEqual(python("-m", "himbeerecouch.cli", "nothing").returncode, 2)
 
+    def test_closed_input(self) -> None:
+        """Without a standard input nobody is asked, and that is said."""
+        code = "import os, sys; os.close(0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+        server = ("--server", "http://127.0.0.1:1", "--user", "joe")
+        ran = python("-c", code, "-m", "himbeerecouch.cli", *server, "status", XDG_CONFIG_HOME="/nonexistent")
+        self.assertEqual((ran.returncode, ran.stdout), (2, ""))
+        self.assertIn("there is nobody to ask", ran.stderr)
+
     def test_completion(self) -> None:
         """A shell can complete the commands."""
         ran = python("-m", "himbeerecouch.cli", _HIMBEERECOUCH_COMPLETE="bash_source")

@@ -100,6 +100,13 @@ class StatusTests(FleetCase):
         ran = await self.himbeerecouch("status", "--watch")
         self.assertEqual(ran.exit_code, 2)
 
+    async def test_no_database(self) -> None:
+        """Where there is no database, that is said, and not that a Pi has never reported or printed nothing."""
+        for command in ("status", "logs"):
+            ran = await self.himbeerecouch("--database", "nope", command, "4711")
+            self.assertEqual((ran.exit_code, ran.stdout), (1, ""))
+            self.assertIn("has no database nope", ran.stderr)
+
     async def test_elsewhere(self) -> None:
         """A Pi that may not write to the status database is found in the other one, and without one all are."""
         now = self.desk.server_time()

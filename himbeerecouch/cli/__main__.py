@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 
 def main() -> None:
@@ -14,6 +16,9 @@ def main() -> None:
     from himbeerecouch.cli import stdout
     from himbeerecouch.cli.main import himbeerecouch
 
+    if sys.stdin is None:
+        # It was closed by whoever runs this: nobody is asked, and no socket comes to be in its place.
+        sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - for as long as the process lives
     stdout.take_over()
     himbeerecouch(prog_name="himbeerecouch")
 

@@ -54,15 +54,12 @@ async def complete(desk: Desk, heartbeats: Sequence[Json], names: Mapping[str, i
 
 async def one(desk: Desk, mac_id: int) -> PiStatus:
     """Give how one Pi is, without its names; its presence is UNSEEN where it has never told."""
-    heartbeats = []
-    for database in (desk.status_database, desk.database):
-        try:
-            heartbeat = await desk.find_one(database, document_id(mac_id))
-        except NotFound:
-            continue  # there is no such database
-        if heartbeat is not None:
-            heartbeats.append(heartbeat)
-    found = roster(heartbeats, {}, desk.server_time())
+    try:
+        own = await desk.find_one(desk.status_database, document_id(mac_id))
+    except NotFound:
+        own = None  # without a status database it is in the one of the programs
+    heartbeats = [own, await desk.find_one(desk.database, document_id(mac_id))]
+    found = roster([each for each in heartbeats if each is not None], {}, desk.server_time())
     return found[0] if found else unseen(mac_id, ())
 
 

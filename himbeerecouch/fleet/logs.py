@@ -27,11 +27,8 @@ def document_id(mac_id: int) -> str:
 
 
 async def read(desk: Desk, mac_id: int) -> Json | None:
-    """Give the log document; None where there is none."""
-    try:
-        return await desk.find_one(desk.status_database, document_id(mac_id))
-    except NotFound:
-        return None  # without a status database there are no logs
+    """Give the log document; None where there is none.  Raises NotFound where there is no status database."""
+    return await desk.find_one(desk.status_database, document_id(mac_id))
 
 
 class Watch:
