@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -10,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch.embedded import changes, edits, http, validate
 from himbeerecouch.embedded.feeds import Filter, Poll
+from himbeerecouch.embedded.storage import Database
 from tests.embedded_wire import Pending, Wire
 
 JSON = {"Content-Type": "application/json"}
@@ -463,6 +465,29 @@ class FeedTests(WireCase):
         listed = self.ask("GET", '/db/_changes?filter=_doc_ids&doc_ids=["b"]').json
         self.assertEqual([row["id"] for row in listed["results"]], ["b"])
         self.assertEqual(self.ask("GET", "/db/_changes?limit=0").json["results"], [])
+
+    def test_back_after_a_start(self) -> None:
+        """After the server was started anew, who comes back gets what matters to him, and reads none of the others."""
+        folder = Path(self.mktemp())
+        before = Wire(folder)
+        before.make("db")
+        since = before.ask("GET", "/db").json["update_seq"]
+        for number in range(5):
+            before.ask("PUT", f"/db/a{number}", {"type": number})
+        before.ask("DELETE", "/db/a2?rev=" + before.ask("GET", "/db/a2").json["_rev"])
+        before.close()
+        wire = Wire(folder)
+        self.addCleanup(wire.close)
+        wire.ask("POST", "/db/_bulk_docs", {"docs": [{"_id": f"b{number}", "type": number} for number in range(5)]})
+        reading = mock.patch.object(Database, "after_seq", autospec=True, side_effect=Database.after_seq)
+        whole = reading.start()
+        self.addCleanup(reading.stop)
+        for number in range(5):
+            selector = {"$or": [{"type": number}, {"_id": {"$in": [f"a{number}"]}}]}
+            path = f"/db/_changes?feed=longpoll&filter=_selector&since={since}"
+            found = wire.ask("POST", path, {"selector": selector}).json
+            self.assertEqual({row["id"] for row in found["results"]}, {f"a{number}", f"b{number}"})
+        whole.assert_not_called()
 
     def test_future(self) -> None:
         """A since that lies ahead, as after a restore, brings nothing."""

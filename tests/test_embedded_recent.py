@@ -14,6 +14,7 @@ from himbeerecouch.embedded.ledger import Change, Stored
 from himbeerecouch.embedded.recent import LONG_CHARACTERS, MOST_FACTS, MOST_FIELDS, Recent
 from himbeerecouch.embedded.revisions import Leaf
 from himbeerecouch.embedded.selector import compile_selector
+from himbeerecouch.embedded.storage import Database
 
 
 def change(seq: int, id: str = "", **members: Any) -> Change:
@@ -24,8 +25,17 @@ def change(seq: int, id: str = "", **members: Any) -> Change:
 
 class RecentTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.recent = Recent(0)
+        self.recent = Recent(0, self.latest)
         self.seq = 0
+        self.disk: list[Change] = []
+        """What the database would read; nothing, unless a test says so."""
+        self.readings = 0
+
+    def latest(self, most: int, most_bytes: int) -> tuple[int, list[Change]]:
+        """As the database does: what there is, and the number behind which that is all."""
+        self.readings += 1
+        begin = self.disk[-most - 1].stored.seq if len(self.disk) > most else 0
+        return (begin, self.disk[-most:]) if self.disk else (self.seq, [])
 
     def add(self, *documents: dict[str, Any]) -> None:
         """One change for each."""
@@ -58,7 +68,41 @@ class RecentTests(SynchronousTestCase):
         self.assertIsNone(self.find({"a": 1}, 0))
         self.assertIsNone(self.find({"$not": {"a": 1}}, 2))
         self.assertIsNone(self.recent.find(anchors_of({"a": 1}), 2, 3))
-        self.assertIsNone(Recent(5).find(anchors_of({"a": 1}), 4, 5))
+        self.assertIsNone(Recent(5, lambda *_: (5, [])).find(anchors_of({"a": 1}), 4, 5))
+
+    def test_look_back(self) -> None:
+        """What was changed before anybody has asked for it, as after a start, is read once for all who come back."""
+        self.disk = [change(seq, type=seq % 3) for seq in range(1, 8)]
+        self.patch(recent_module, "LOOK_BACK", 5)
+        self.seq = 7
+        self.recent = Recent(7, self.latest)
+        self.assertEqual(self.find({"type": 1}, 7), [])
+        self.assertEqual(self.readings, 0)
+        self.assertEqual(self.find({"type": 1}, 2), [4, 7])
+        self.assertEqual(self.find({"type": 0}, 3), [6])
+        self.assertIsNone(self.find({"type": 1}, 1))
+        self.add({"type": 1, "a": 1})
+        self.assertIsNone(self.find({"a": 1}, 2))
+        self.disk.append(change(8, type=1, a=1))
+        self.assertEqual(self.find({"type": 1}, 2), [4, 7, 8])
+        self.assertEqual(self.readings, 1)
+        self.assertEqual(self.find({"a": 1}, 4), [8])
+        self.assertEqual(self.find({"type": 1}, 3), [4, 7, 8])
+        self.assertEqual(self.readings, 2)
+
+    def test_latest(self) -> None:
+        """The database gives its last changes in order, as many and as large as asked for, and where they begin."""
+        database = Database(None, "db", now_s=0.0, call_soon=lambda _: None)
+        self.addCleanup(database.close)
+        for id in ("a", "b", "c", "a"):
+            database.put(id, [Leaf(1, ("x",), id == "b", '{"n":1}')], {"n": 1})
+        database.commit()
+        for most, most_bytes, begin, ids in ((9, 99, 0, "bca"), (3, 99, 0, "bca"), (2, 99, 2, "ca"), (9, 20, 2, "ca")):
+            found, changes = database.latest(most, most_bytes)
+            self.assertEqual((found, "".join(change.stored.id for change in changes)), (begin, ids))
+            self.assertEqual(dict(changes[-1].document), {"_id": "a", "_rev": "1-x", "n": 1})
+        self.assertIs(changes[0].document.get("_deleted"), None)
+        self.assertIs(database.latest(9, 99)[1][0].document["_deleted"], True)
 
     def test_many_fields(self) -> None:
         """Only so many fields are kept in mind."""
@@ -83,11 +127,12 @@ class RecentTests(SynchronousTestCase):
         self.assertEqual(self.recent.of_ids({"a"}, 5, 5), [])
         self.assertIsNone(self.recent.of_ids({"a", "b"}, 2, 5))
         self.assertIsNone(self.recent.of_ids({"a", "b"}, 4, 6))
-        self.assertIsNone(Recent(5).of_ids({"a", "b"}, 4, 5))
+        self.assertIsNone(Recent(5, self.latest).of_ids({"a", "b"}, 4, 5))
 
     def test_bounded(self) -> None:
         """Only so many changes are kept, and nothing of the others."""
         self.patch(recent_module, "MOST_CHANGES", 3)
+        self.patch(recent_module, "LOOK_BACK", 0)
         self.assertEqual(self.find({"a": 1}, 0), [])
         self.add({"a": 1}, {"a": "x" * 1000}, {"a": 2}, {"a": 1}, {"a": 1})
         self.assertIsNone(self.find({"a": 1}, 1))

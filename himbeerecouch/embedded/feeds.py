@@ -92,7 +92,7 @@ class Feed:
     def __init__(self, database: Database) -> None:
         self._parked: Moorings[Poll] = Moorings()
         self._polls: dict[Poll, None] = {}
-        self.recent = Recent(database.seq)
+        self.recent = Recent(database.seq, database.latest)
         database.changed.append(self._commit)
         database.closed.append(self.release)
 

@@ -125,6 +125,25 @@ class Database(Ledger):
         for row in rows:
             yield Stored(row[0], row[1], _leaf(*row[2:6]), row[6])
 
+    def latest(self, most: int, most_bytes: int) -> tuple[int, list[Change]]:
+        """Read the last changes, in order: at most so many, and of so many bytes; behind the number given, that is all.
+
+        Called when all is on the disk.
+        """
+        found: list[Change] = []
+        rows = self._sql.execute(
+            "SELECT id, seq, generation, path, deleted, body, conflicts FROM documents ORDER BY seq DESC LIMIT ?",
+            (most + 1,),
+        )
+        for row in rows:
+            most_bytes -= len(row[5])
+            if len(found) == most or most_bytes < 0:
+                rows.close()
+                return row[1], found[::-1]
+            stored = Stored(row[0], row[1], _leaf(*row[2:6]), row[6])
+            found.append(Change(stored, stored.document()))
+        return 0, found[::-1]
+
     def behind(self, since: int) -> int:
         """How many changes there are behind ``since``."""
         count: int = self._sql.execute("SELECT COUNT(*) FROM documents WHERE seq > ?", (since,)).fetchone()[0]
