@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock
 
 from himbeerecouch.discovery.wire import PORT
 from himbeerecouch.errors import AlreadyEnrolled, CouchError, LoginRefused, NotSetUp, SeveralPasswords, Unavailable
@@ -50,8 +50,9 @@ class Api:
                 raise Refused(413, "too_large", f"{name} has more than {SOURCE_BYTES} bytes")
         # One at a time: it takes a processor, and memory.
         sources = list(modules.values())
-        found = await self._checking.run(
-            syntax.findings, self._reactor, sources, timeout_s=CHECK_S, most_deaths=CHECK_DEATHS
+        found = await alone(
+            self._checking,
+            lambda: syntax.findings(self._reactor, sources, timeout_s=CHECK_S, most_deaths=CHECK_DEATHS),
         )
         pairs = zip(modules, found, strict=True)
         return {"errors": [_told(name, each) for name, complaints in pairs for each in complaints]}
@@ -106,8 +107,7 @@ class Api:
     async def _asking(self, how: Callable[..., Coroutine[Any, Any, T]], *arguments: int, timeout_s: float) -> T:
         """Ask the network, one at a time: it takes a thread for seconds."""
         url, port = self._upstream.url, self._discovery_port
-        found: T = await self._probing.run(how, self._reactor, url, *arguments, timeout_s=timeout_s, port=port)
-        return found
+        return await alone(self._probing, lambda: how(self._reactor, url, *arguments, timeout_s=timeout_s, port=port))
 
     @asynccontextmanager
     async def _user(self, exchange: Exchange) -> AsyncIterator[tuple[Desk, Who]]:
@@ -129,6 +129,22 @@ class Api:
             raise Refused(error.status or 502, "refused", str(error)) from error
         finally:
             await desk.close()
+
+
+async def alone(lock: DeferredLock, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Do it once nobody else does, and to its end: its thread goes on also when whoever asked has gone."""
+
+    async def held() -> T:
+        try:
+            return await work()
+        finally:
+            lock.release()
+
+    await lock.acquire()
+    done = Deferred.fromCoroutine(held())
+    heard: Deferred[T] = Deferred()
+    done.chainDeferred(heard)
+    return await heard
 
 
 def _told(module: str, complaint: Complaint) -> dict[str, Any]:
