@@ -45,6 +45,18 @@ class ActionTests(SynchronousTestCase):
         self.assertEqual(self.login.attempt().password, self.account.password)
         self.assertEqual(Account(Identity(5, "abc", "abc"), self.state).passwords(), (self.account.password,))
 
+    def test_user_that_comes_back(self) -> None:
+        """A password that was accepted is tried again when the others are refused too: its user may be back."""
+        login = Login("5", ["old", "new"], lambda password: None)
+        login.succeeded(login.attempt())
+        tried = []
+        for _ in range(4):
+            attempt = login.attempt()
+            tried.append((attempt.password, login.refused(attempt)))
+        self.assertEqual(tried, [("old", True), ("new", False)] * 2)
+        login.succeeded(login.attempt())
+        self.assertEqual(login.attempt().password, "old")
+
     def test_rotate_refused(self) -> None:
         """Where the server refuses, the old one is used on, and the new one is tried after it: it may be there."""
         before = self.account.password

@@ -28,7 +28,8 @@ class Attempt:
 class Login:
     """Tries its passwords in order until one is accepted.
 
-    A password that is refused is left for the next one, and not tried again; the last one is tried for ever.
+    A password that is refused is left for the next one, and not tried again, unless it is the one that was accepted
+    last: that one and the last one are tried for ever, in turn.
     ``accepted`` is called once with each password that a server took, on the reactor's thread.
     """
 
@@ -40,6 +41,7 @@ class Login:
         self._accepted = accepted
         self._last_accepted: str | None = None
         self._turn = 0
+        self._position = 0
         self._use(passwords)
 
     def replace(self, passwords: Sequence[str], *, known: bool = False) -> None:
@@ -67,6 +69,10 @@ class Login:
             return True  # an old one: there is another already
         self.proven = False
         if self._position + 1 == len(self._passwords):
+            if self._last_accepted in self._passwords[:-1]:
+                # The user may have been away for a while, as where the server was set up anew, and be back by now.
+                self._position = self._passwords.index(self._last_accepted)
+                self._turn += 1
             return False
         self._position += 1
         self._turn += 1
