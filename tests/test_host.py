@@ -532,6 +532,22 @@ class Many(HostCase):
         self.host.restart_all()
         self.reactor.until(lambda: self.said("a") == ["up", "up"] == self.said("b"))
 
+    def test_restart_all_leaves_out_what_is_stopped(self) -> None:
+        """What is just being stopped for good, or with all the others, does not begin again."""
+        self.host.start(a_program("import time\nprint('up')\n" + WAITS, id="a"))
+        self.host.start(a_program("import time\nprint('up')\n" + WAITS, id="b"))
+        self.run_until(ProgramState.RUNNING, "a")
+        self.run_until(ProgramState.RUNNING, "b")
+        self.host.stop("a")
+        self.host.restart_all()
+        self.assertEqual(set(self.host.in_hand()), {"b"})
+        self.reactor.until(lambda: self.said("b") == ["up", "up"])
+        self.run_until(None, "a")
+        done = self.host.quit_all(10.0)
+        self.host.restart_all()
+        self.reactor.until(lambda: done.called)
+        self.assertEqual((self.successResultOf(done), self.said("a")), ((), ["up"]))
+
     def test_global_modules_that_were_asked_for(self) -> None:
         """in_hand says which global modules a program got, and which it missed."""
         self.global_modules["shared"] = GlobalModule("shared", "X = 1", "doc", "1-a", "digest of shared")

@@ -125,8 +125,11 @@ class Host(Service):
 
     def restart_all(self) -> None:
         """Run every program from its beginning, those included that have finished."""
+        if self._quitting:
+            return
         for keeper in list(self._keepers.values()):
-            keeper.start(keeper.newest)
+            if keeper.running() is not None:  # not one that is just being stopped for good
+                keeper.start(keeper.newest)
 
     def in_hand(self) -> Mapping[str, Running]:
         """The programs in hand, as the plan needs to know them; not those that are being stopped for good."""
