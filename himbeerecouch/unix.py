@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import json
@@ -204,7 +205,7 @@ def replace_image(twistd: Mapping[str, Any], arguments: Sequence[str], handover:
     """Run the daemon afresh in this very process, in the foreground form: same pid, same log, same pid file.
 
     twistd would refuse to start beside its own pid file, so the new image is told of none, and removes the real one
-    itself when it ends.  All of our descriptors are close-on-exec.
+    itself when it ends.  No descriptor is left open in it but the standard ones.
     """
     logger = twistd.get("logger")  # twistd has made the name into what it names
     if logger is not None and logger is not bounded_log_observer:
@@ -220,6 +221,7 @@ def replace_image(twistd: Mapping[str, Any], arguments: Sequence[str], handover:
     # One that comes before the new image has its handler must not end it; what is ignored stays so across exec.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.environ[HANDOVER] = json.dumps({"finished": finished, "pid_file": handover.pid_file})
+    _close_all_on_exec()
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(  # noqa: S606 - our own interpreter, no shell
@@ -235,6 +237,18 @@ def replace_image(twistd: Mapping[str, Any], arguments: Sequence[str], handover:
             *arguments,
         ],
     )
+
+
+def _close_all_on_exec() -> None:
+    """Have no descriptor inherited but the standard ones.
+
+    Ours are not, nor what Python opens.  But a thread that does not return is blocked in C more often than not, and C
+    libraries do not care: their camera or serial port would stay busy until the next start.
+    """
+    with contextlib.suppress(OSError):
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names are what is wanted
+            with contextlib.suppress(OSError):  # the one by which they were listed
+                os.set_inheritable(int(name), int(name) <= 2)
 
 
 def remove_pid_file(path: str | None) -> None:

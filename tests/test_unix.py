@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -163,6 +164,14 @@ class HandoverTests(ProcessCase):
         self.assertEqual(argv[-5:], ["--nodaemon", "--pidfile=", "--logfile=-", "himbeerecouch", "--mac-id=5"])
         self.assertEqual(unix.take_handover(), given)
         self.assertEqual(unix.take_handover(), Handover())
+
+    def test_descriptors(self) -> None:
+        """What a C library of a program has open is not handed over; only the standard ones are."""
+        opened = fcntl.fcntl(1, fcntl.F_DUPFD, 10)
+        self.addCleanup(os.close, opened)
+        self.assertTrue(os.get_inheritable(opened))
+        self.replace({}, Handover())
+        self.assertEqual((os.get_inheritable(1), os.get_inheritable(opened)), (True, False))
 
     def test_log(self) -> None:
         """It goes on logging where it did."""
