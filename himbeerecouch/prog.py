@@ -105,6 +105,8 @@ def _pid(pid_file: Path) -> int | None:
         pid = int(pid_file.read_text(encoding="ascii"))
         # After a power cut the number in a left-over pid file may be anybody's.  A process that has ended, and that
         # nobody has asked about yet, has no command line any more.
+        if pid in (os.getpid(), os.getppid()):  # numbers come in about the same order at each boot
+            return None
         return pid if b"himbeerecouch" in Path(f"/proc/{pid}/cmdline").read_bytes() else None
     except (FileNotFoundError, NotADirectoryError, ProcessLookupError, ValueError):
         return None

@@ -65,7 +65,7 @@ class ProgTests(SynchronousTestCase):
         """``stop`` sends SIGTERM, and returns when the daemon is gone; once more does no harm."""
         daemon = self.stand_in()
         self.do("stop")
-        self.assertEqual(daemon.wait(0), -signal.SIGTERM)
+        self.assertEqual(daemon.wait(10), -signal.SIGTERM)
         self.do("stop")
 
     def test_one_that_does_not_end(self) -> None:
@@ -95,6 +95,13 @@ class ProgTests(SynchronousTestCase):
         other = self.stand_in("other")
         self.do("stop")
         self.assertIsNone(other.poll())
+
+    def test_number_of_ones_own(self) -> None:
+        """After a power cut the number that is left may be that of the very command that is to start the daemon."""
+        code = "import sys; from himbeerecouch import prog; prog.run_daemon(*sys.argv[1:])"
+        shell = f"echo $$ > {self.pid_file}; exec {sys.executable} -c '{code}' stop x {self.folder}"
+        subprocess.run(["sh", "-c", shell], check=True, timeout=60)
+        self.assertEqual(subprocess.run(["sh", "-c", f"{shell}; :"], timeout=60, check=False).returncode, 0)
 
     def test_it_runs_already(self) -> None:
         """A second one is not started."""
