@@ -78,6 +78,10 @@ class Config:
         ]
 
 
+def _has_started(state: StateFolder) -> bool:
+    return state.read(STARTED) is not None
+
+
 def _remember_start(state: StateFolder) -> None:
     """From now on commands that come in while the daemon is down are run when it is up again."""
     try:
@@ -227,6 +231,7 @@ def make_daemon(
     unix.share_processor()
     identity = find_identity(interface=config.interface, mac_id=config.mac_id)
     state = StateFolder.open(Path(config.state_dir), identity.folder)
+    boot_state = until_boot(state)
     account = Account(identity, state, password_file=Path(config.password_file) if config.password_file else None)
     led = find_led()
     lights = Lights(Blinker(led, reactor), reactor, has_led=led is not None, waiting=lambda: not account.enrolled)
@@ -279,7 +284,7 @@ def make_daemon(
         now=reactor.seconds,
     )
     quarantine = Quarantine(
-        until_boot(state),
+        boot_state,
         clock=reactor,
         boot=boot_id(),
         changed=lambda id: status.changed(),
@@ -309,8 +314,8 @@ def make_daemon(
         restored=restored,
         quarantine=quarantine,
         compile_error=compile_error,
-        stale=state.read(STARTED) is None and not handover.replaced,
-        settled=partial(_remember_start, state),
+        stale=not (handover.replaced or _has_started(state) or _has_started(boot_state)),
+        settled=partial(_remember_start, boot_state),
     )
     enrolment = Enrolment(reactor, waiting=lambda: not account.enrolled, hurry=couch.hurry)
     discovery = DiscoveryService(

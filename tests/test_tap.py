@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch import tap
+from himbeerecouch import store, tap
 from himbeerecouch.errors import CaFileError, PasswordFileError, StateLocked
 from himbeerecouch.unix import Handover
 
@@ -149,6 +150,24 @@ class HouseTests(SynchronousTestCase):
         self.assertTrue((self.folder / "state" / "5" / tap.STARTED).exists())
         whole._close()
         self.assertFalse(next(iter(self.make()))._stale)
+
+    def test_started_without_a_disk(self) -> None:
+        """Where the state folder can't be written, it is remembered until the next boot; what it held before counts."""
+        self.patch(tap, "until_boot", lambda state: store.until_boot(state, [self.folder / "run"]))
+        (self.folder / "file").write_text("")
+        unwritable = str(self.folder / "file" / "state")
+        for stale in (True, False):
+            whole = self.make(state_dir=unwritable)
+            node = next(iter(whole))
+            self.assertIs(node._stale, stale)
+            node.snapshot([])
+        (self.folder / "state" / "5").mkdir(parents=True)
+        (self.folder / "state" / "5" / tap.STARTED).write_text("")
+        self.patch(store, "_lock", self.refuse)
+        self.assertFalse(next(iter(self.make()))._stale)
+
+    def refuse(self, *_: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     def test_started_on_a_full_disk(self) -> None:
         """Where the disk refuses, that is logged, and nothing else is hurt."""
