@@ -23,6 +23,8 @@ from himbeerecouch.programs.host import Host
 from himbeerecouch.status.service import Status
 
 SERVER_FILE_RETRY_S = 20.0
+REPEAT_S = 600.0
+"""What goes on being wrong with the server file is logged again after this time."""
 
 log = Logger()
 
@@ -71,6 +73,7 @@ class Node(MultiService):
         self._global_modules: Mapping[str, GlobalModule] = {}
         self._told: Mapping[str, str] = {}
         self._retry: IDelayedCall | None = None
+        self._complaint = ("", 0.0)
         self._changes = changes(self)
         for service in (shelf, quarantine, host, commands, status):
             service.setServiceParent(self)
@@ -129,6 +132,7 @@ class Node(MultiService):
     def reload(self) -> None:
         """Read the server file again, and restart all programs."""
         log.info("reading the server file again, and restarting the programs")
+        self._complaint = ("", 0.0)  # who asks is to be told
         self._find_server()
         self._host.restart_all()
 
@@ -157,14 +161,22 @@ class Node(MultiService):
         try:
             url = self._read_server_file()
         except ServerFileError as error:
-            log.error("{error}; it is read again in {retry_s:.0f} s", error=error, retry_s=SERVER_FILE_RETRY_S)
+            self._complain(error)
             self._retry = self._clock.callLater(SERVER_FILE_RETRY_S, self._find_server)
             return
+        self._complaint = ("", 0.0)
         self._couch.move(url)
         if self._changes.parent is None:
             self._changes.setServiceParent(self)
         else:
             self._changes.resync()
+
+    def _complain(self, error: ServerFileError) -> None:
+        """Log it where it is new, and then every ten minutes: a log that grows for nothing wears out a card."""
+        complaint, at = self._complaint
+        if str(error) != complaint or self._clock.seconds() - at >= REPEAT_S:
+            self._complaint = (str(error), self._clock.seconds())
+            log.error("{error}; it is read again every {retry_s:.0f} s", error=error, retry_s=SERVER_FILE_RETRY_S)
 
     def program_changed(self, id: str) -> None:
         """A program is in another state: the status tells it, and it may have become one to go back to."""

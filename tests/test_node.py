@@ -8,8 +8,10 @@ from typing import Any, cast
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import Logger, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from himbeerecouch import node
 from himbeerecouch.boot.kept import Entry
 from himbeerecouch.catalogue import Catalogue
 from himbeerecouch.errors import ServerFileError
@@ -331,6 +333,22 @@ class NodeTests(SynchronousTestCase):
         self.clock.advance(SERVER_FILE_RETRY_S)
         self.assertEqual((self.couch.urls, bool(self.changes.running)), (["http://other:5984"], True))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_server_file_that_stays_bad(self) -> None:
+        """What is wrong with it is logged once, then every ten minutes, and to whoever asks for a reload."""
+        logged: list[str] = []
+        self.patch(node, "log", Logger(observer=cast(Any, lambda event: logged.append(formatEvent(event)))))
+        self.url = ServerFileError("/etc/rspby/server", "it is empty")
+        self.node.startService()
+        self.clock.pump([SERVER_FILE_RETRY_S] * 29)
+        self.assertEqual(len([line for line in logged if "it is empty" in line]), 1)
+        self.clock.pump([SERVER_FILE_RETRY_S] * 2)
+        self.assertEqual(len([line for line in logged if "it is empty" in line]), 2)
+        self.node.reload()
+        self.url = ServerFileError("/etc/rspby/server", "it is no ordinary file")
+        self.clock.advance(SERVER_FILE_RETRY_S)
+        self.assertEqual(len([line for line in logged if "/etc/rspby/server" in line]), 4)
+        self.successResultOf(self.node.stopService())
 
     def test_look_for_server(self) -> None:
         """When the server fails, the server file may name another one by now; a bad file changes nothing."""
