@@ -19,7 +19,7 @@ from benchmarks.follower import follower, lost
 from benchmarks.idle import idle
 from benchmarks.latency import latency
 from benchmarks.memory import memory
-from benchmarks.samples import Measurement, as_json, circumstances, table
+from benchmarks.samples import Measurement, added, as_json, circumstances, table
 from benchmarks.start import start
 from benchmarks.world import World
 
@@ -64,7 +64,9 @@ def main(argv: list[str]) -> int:
                 print(table(measurement) + "\n", flush=True)
                 measured.append(measurement)
                 if options.json is not None:  # each time: an hour is long, and what ends it early takes nothing away
-                    options.json.write_text(json.dumps(added(options.json, report(measured)), indent=1) + "\n")
+                    options.json.write_text(
+                        json.dumps(added(options.json, report(measured), "measurements", ("name",)), indent=1) + "\n"
+                    )
     missed = [f"{one.name}: {goal.text}" for one in measured for goal in one.goals if not goal.met]
     print("\n".join(["missed:", *missed]) if missed else "every goal is met", flush=True)
     return 1 if missed else 0
@@ -73,18 +75,6 @@ def main(argv: list[str]) -> int:
 def report(measured: list[Measurement]) -> dict[str, Any]:
     """Give all that was measured, and where."""
     return {**circumstances(), "measurements": [as_json(each) for each in measured]}
-
-
-def added(file: Path, told: dict[str, Any]) -> dict[str, Any]:
-    """Give the report with what the file has besides, where that is of the same day, machine and version."""
-    if not file.exists():
-        return told
-    there = json.loads(file.read_text())
-    if any(there.get(name) != value for name, value in circumstances().items()):
-        return told
-    fresh = {measurement["name"]: measurement for measurement in told["measurements"]}
-    kept = [fresh.pop(measurement["name"], measurement) for measurement in there["measurements"]]
-    return {**told, "measurements": kept + list(fresh.values())}
 
 
 if __name__ == "__main__":

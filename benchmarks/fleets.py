@@ -33,7 +33,7 @@ Fleet = Mapping[str, Any]
 def tables(fleets: Sequence[Fleet]) -> Iterator[str]:
     """Give the lines of the tables."""
     for place, title in TITLES.items():
-        there = [fleet for fleet in fleets if fleet["status"] == place]
+        there = sorted((fleet for fleet in fleets if fleet["status"] == place), key=lambda fleet: fleet["pis"])
         if there:
             yield from _table(title, there)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from himbeerecouch.version import VERSION
@@ -109,3 +111,22 @@ def circumstances() -> dict[str, Any]:
             f"{os.cpu_count()} processors ({platform.machine()}), Python {platform.python_version()}, Linux {kernel}"
         ),
     }
+
+
+def added(file: Path, told: dict[str, Any], part: str, names: Sequence[str]) -> dict[str, Any]:
+    """Give the report with what the file has besides, where that is of the same day, machine and version.
+
+    ``part`` has what was measured, and ``names`` are the members that say which is which.
+    """
+    if not file.exists():
+        return told
+    there = json.loads(file.read_text())
+    if any(there.get(name) != value for name, value in circumstances().items()):
+        return told
+
+    def which(measured: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(measured[name] for name in names)
+
+    fresh = {which(measured): measured for measured in told[part]}
+    kept = [fresh.pop(which(measured), measured) for measured in there[part]]
+    return {**told, part: kept + list(fresh.values())}

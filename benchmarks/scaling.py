@@ -26,7 +26,7 @@ from urllib.parse import quote
 from benchmarks import fleet
 from benchmarks.fleets import OWN, SAME
 from benchmarks.peers.process import free_port
-from benchmarks.samples import circumstances, figures
+from benchmarks.samples import added, circumstances, figures
 from benchmarks.world import ADMIN, PASSWORD, Connection, start_server
 
 SIZES = (1, 10, 100, 300, 1000)
@@ -256,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--databases", type=int, choices=(1, 2), help="only with that many [both]")
     rounds = "of the Pis' passwords; 600000 is what CouchDB has [%(default)s]"
     parser.add_argument("--iterations", type=int, default=fleet.ITERATIONS, metavar="N", help=rounds)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures there, beside those of the day")
     given = parser.parse_args(argv)
     fleets: list[dict[str, Any]] = []
     print("  ".join(COLUMNS), flush=True)
@@ -266,7 +266,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             fleets.append(_measured(count, own_status=own_status, rest_s=given.rest, iterations=given.iterations))
             print(_line(fleets[-1]), flush=True)
             if given.json is not None:  # each time: half an hour is long, and what ends it early takes nothing away
-                given.json.write_text(json.dumps({**circumstances(), "fleets": fleets}, indent=1) + "\n")
+                report = added(given.json, {**circumstances(), "fleets": fleets}, "fleets", ("pis", "status"))
+                given.json.write_text(json.dumps(report, indent=1) + "\n")
     return 1 if any("missing" in found for found in fleets) else 0
 
 

@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import fleets, pages
-from benchmarks.__main__ import added, report
+from benchmarks.__main__ import report
 from benchmarks.bars import Bar, chart, short
-from benchmarks.samples import Goal, Measurement, as_json, circumstances, figures, spread, table
+from benchmarks.samples import Goal, Measurement, added, as_json, circumstances, figures, spread, table
 
 MEASUREMENT = Measurement(
     "a thing",
@@ -67,15 +67,16 @@ class SamplesTests(SynchronousTestCase):
         """A part that is measured again replaces its own figures; those of another day, machine or version all go."""
         file = Path(self.mktemp())
         other, again = MEASUREMENT._replace(name="other"), MEASUREMENT._replace(ours=[1.0])
-        told = added(file, report([MEASUREMENT, other]))
+        named = ("measurements", ("name",))
+        told = added(file, report([MEASUREMENT, other]), *named)
         file.write_text(json.dumps(told))
         self.assertEqual(
-            added(file, report([again, MEASUREMENT._replace(name="new")]))["measurements"],
+            added(file, report([again, MEASUREMENT._replace(name="new")]), *named)["measurements"],
             report([again, other, MEASUREMENT._replace(name="new")])["measurements"],
         )
         for name in ("date", "machine", "himbeerecouch"):
             file.write_text(json.dumps({**told, name: "other"}))
-            self.assertEqual(added(file, report([again])), report([again]))
+            self.assertEqual(added(file, report([again]), *named), report([again]))
 
 
 class PageTests(SynchronousTestCase):
