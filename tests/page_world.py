@@ -248,7 +248,7 @@ def made_up(mac_id: int, number: int, age_s: float) -> dict[str, Any]:
             "memory_available_bytes": 3_100_000_000,
             "disk_total_bytes": 31_000_000_000,
             "disk_free_bytes": 20_000_000_000,
-            "disk_read_only": False,
+            "disk_read_only": kind == 41,
         },
         "running_ids": [id for id, program in programs.items() if program["state"] == "running"],
         "programs": {id: {**common, **program} for id, program in programs.items()},

@@ -197,7 +197,8 @@ class LayoutTests(SynchronousTestCase):
         modules = set(re.findall(r"``((?!himbeerecouch)[a-z_]+(?:\.[a-z_]+)?)``", text))
         there = {path.stem for path in package.iterdir()}
         there |= {f"{path.parent.name}.{path.stem}" for path in package.glob("*/*.py")}
-        folders = (ROOT, ROOT / "tests", ROOT / ".ci", package / "web" / "page" / "src")
-        elsewhere = {path.name for folder in folders for path in folder.iterdir()}
+        page = package / "web" / "page" / "src"
+        folders = (ROOT, ROOT / "tests", ROOT / "tests" / "page", ROOT / ".ci", page, page / "editor")
+        elsewhere = {path.name.removesuffix(".test.mjs") for folder in folders for path in folder.iterdir()}
         elsewhere |= {"documents.read", "plan.plan"}
         self.assertEqual(modules - there - elsewhere, set())

@@ -246,7 +246,8 @@ test('a conflict shows both versions, theirs can be taken over in part, and neit
   await page.getByRole('heading', { name: 'There is another version' }).waitFor();
   await inAllLooks(page, 'editor-conflict');
   assert.equal((await world.do('get', { id }))._rev, theirs);
-  await page.getByRole('button', { name: 'Take this over' }).last().focus();
+  // The arrow: not before it is wide again.
+  await page.getByRole('button', { name: 'Take this over →' }).last().focus();
   await page.keyboard.press('Enter');
   await page
     .getByRole('row', { name: /restart/ })
@@ -258,6 +259,50 @@ test('a conflict shows both versions, theirs can be taken over in part, and neit
   assert.equal(document.code, '# mine\n# two\n# three\n# four\n# theirs\n' + LOOP);
   assert.equal(document.restart, 'always');
   assert.match((await world.do('get', { id: `deployment:${id}:${theirs}` })).document.code, /# theirs/);
+});
+
+test('what is made of both versions survives a reload, and going back to the editor', async (t) => {
+  const { page, id } = await editing(t, 'merged', { code: '# one\n# two\n' + LOOP });
+  await type(page, '# mine\n# two\n' + LOOP);
+  await world.do('save', { document: { _id: id, type: Number(world.mac_id), name: 'merged', code: '# one\n# two\n# theirs\n' + LOOP } });
+  await press(page, 'Show both');
+  const yours = page.getByRole('textbox', { name: 'main, yours' });
+  const write = async (text) => {
+    await yours.click();
+    await page.keyboard.press('ControlOrMeta+Home');
+    await page.keyboard.insertText(text);
+    await yours.getByText(text).waitFor();
+  };
+  await write('# both ');
+  page.on('dialog', (dialog) => dialog.accept());
+  await page.reload();
+  await notice(page, 'There is unsaved work of yours').waitFor();
+  await press(page, 'Compare');
+  await yours.getByText('# both # mine').waitFor();
+  await write('# again ');
+  await press(page, 'Decide later');
+  await press(page, 'Compare');
+  await yours.getByText('# again # both # mine').waitFor();
+  await press(page, 'Take theirs');
+  await code(page).getByText('# theirs').waitFor();
+  await press(page, 'Compare');
+  await yours.getByText('# again # both # mine').waitFor();
+  await press(page, 'Keep mine');
+  await until(async () => (await saved(id)) === '# again # both # mine\n# two\n' + LOOP, 'it is saved');
+});
+
+test('what is made of both versions is what one goes on with in the editor', async (t) => {
+  const { page, id } = await editing(t, 'postponed');
+  await type(page, '# mine\n' + LOOP);
+  const theirs = { _id: id, type: Number(world.mac_id), name: 'postponed', code: '# theirs\n' + LOOP, restart: 'always' };
+  await world.do('save', { document: theirs });
+  await press(page, 'Show both');
+  await page.getByRole('row', { name: /restart/ }).getByRole('radio').first().check();
+  await page.getByRole('button', { name: 'Take this over' }).first().focus();
+  await page.keyboard.press('Enter');
+  await press(page, 'Decide later');
+  await code(page).getByText('# theirs').waitFor();
+  assert.equal(await page.getByLabel('Start it again').inputValue(), 'always');
 });
 
 test('who takes the other version keeps the own one in the browser, and can go back to it', async (t) => {
@@ -487,4 +532,29 @@ test('a library runs nothing and says so, and a program of another Pi is not tak
   await answer(page, 'The Pi has never been heard of').waitFor();
   await world.do('fleet', { count: 1, first: 4711, age_s: 3600 });
   await answer(page, 'The Pi is offline').getByText('last heard of 1 h ago').waitFor();
+});
+
+test('on a healthy page no request fails, so that the console of the browser has no errors', async (t) => {
+  const page = await open(t, browser, world);
+  const failed = [];
+  page.on('response', (response) => response.status() >= 400 && failed.push(`${response.status()} ${response.url()}`));
+  page.on('console', (message) => message.type() === 'error' && failed.push(message.text()));
+  await login(page, world.operator);
+  await world.do('fleet', { count: 1, first: 4712 });
+  await page.getByRole('row').filter({ hasText: '4712' }).getByRole('link').click();
+  // Nobody has looked at it yet, and it has no log.
+  await page.getByText('New lines are here within two seconds').waitFor();
+  await page.getByRole('link', { name: 'New program' }).click();
+  await page.getByLabel('Name').fill('healthy');
+  await press(page, 'Write it');
+  await page.getByText('No syntax errors.').waitFor();
+  await press(page, 'Save', { exact: true });
+  const id = '4712:healthy';
+  await until(() => world.do('get', { id }), 'it is saved');
+  await type(page, '# newer\n' + LOOP);
+  await press(page, 'Save', { exact: true });
+  await until(async () => (await world.do('ids', { prefix: `deployment:${id}:` })).length === 2, 'both are in the history');
+  await press(page, 'History');
+  await page.getByRole('list', { name: /^Versions/ }).getByRole('button').nth(1).waitFor();
+  assert.deepEqual(failed, []);
 });

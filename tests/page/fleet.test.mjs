@@ -69,6 +69,16 @@ test('a Pi that dies turns offline by the time that passes, without any change a
   await row.filter({ hasText: 'offline' }).waitFor();
 });
 
+test('a disk that can’t be written is a warning, in the list and at the Pi', async (t) => {
+  await world.do('fleet', { count: 42, first: 8000 });
+  const page = await open(t, browser, world, { as: world.operator });
+  const row = page.getByRole('row').filter({ hasText: '8041' });
+  await row.filter({ hasText: 'disk read-only' }).getByRole('link').click();
+  await page.getByRole('region', { name: 'What the Pi tells of itself' }).getByText('disk read-only').waitFor();
+  await inAllLooks(page, 'pi-read-only-disk');
+  for (let macId = 8000; macId < 8042; macId += 1) await world.do('save', { document: { _id: `${macId}_heartbeat`, _deleted: true }, status: true });
+});
+
 test('a heartbeat that makes no sense takes no other Pi away, and none from the future is alive', async (t) => {
   await world.do('fleet', { count: 1, first: 5000 });
   const page = await open(t, browser, world, { as: world.operator });

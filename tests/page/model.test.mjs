@@ -63,10 +63,13 @@ test('what fails is what failed, also a document that makes no sense, but not wh
   for (const state of ['of another time', 'constructor', '__proto__']) assert.deepEqual(shownState({ state }), ['unknown', state]);
 });
 
-test('a nearly full disk, heat and a weak power supply are warnings; what is not known is none', () => {
+test('a nearly full or read-only disk, heat and a weak power supply are warnings; what is not known is none', () => {
   const warnings = (health) => judge(beat({ health }), T, true).warnings;
   assert.deepEqual(warnings({ under_voltage: true, cpu_temperature_c: 80, disk_free_bytes: 4, disk_total_bytes: 100 }), ['under-voltage', 'hot', 'disk nearly full']);
-  assert.deepEqual(warnings({ under_voltage: null, cpu_temperature_c: null, disk_free_bytes: null, disk_total_bytes: null }), []);
+  assert.deepEqual(warnings({ disk_read_only: true }), ['disk read-only']);
+  assert.deepEqual(warnings(lenient.heartbeat({ health: { under_voltage: true, disk_read_only: true } }).health), ['under-voltage', 'disk read-only']);
+  assert.deepEqual(warnings(lenient.heartbeat({ health: { under_voltage: 1, disk_read_only: 'no' } }).health), []);
+  assert.deepEqual(warnings({ under_voltage: null, disk_read_only: null, cpu_temperature_c: null, disk_free_bytes: null, disk_total_bytes: null }), []);
   assert.deepEqual(warnings({ under_voltage: false, cpu_temperature_c: 79.9, disk_free_bytes: 5, disk_total_bytes: 100 }), []);
 });
 

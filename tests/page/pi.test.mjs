@@ -223,3 +223,34 @@ test('a daemon that is stopped is shown as stopped; one that dies is offline, an
   await page.keyboard.press('Enter');
   await page.getByText('waits: the Pi is not online').waitFor();
 });
+
+test('a part of the page that fails says so in its own place, and is there again when asked', async (t) => {
+  const thrown = /broken for the test/;
+  const page = await open(t, browser, world, { as: world.operator, path: here, expected: [thrown] });
+  await page.getByRole('heading', { name: 'Programs' }).waitFor();
+  const logged = page.waitForEvent('console', (message) => message.type() === 'error' && thrown.test(message.text()));
+  // What only the temperature is written with.
+  await page.evaluate(() => {
+    const whole = Number.prototype.toFixed;
+    window.mend = () => (Number.prototype.toFixed = whole);
+    Number.prototype.toFixed = () => {
+      throw new Error('broken for the test');
+    };
+  });
+  await world.do('save', { document: { ...(await world.do('heartbeat')), health: { cpu_temperature_c: 50 }, load: [1] }, status: true });
+  const failed = page.getByRole('alert').filter({ hasText: 'What the Pi tells of itself can’t be shown' });
+  await failed.getByText('broken for the test').waitFor();
+  await logged;
+  assert.ok((await page.getByRole('heading', { name: 'Log' }).count()) && (await page.getByRole('heading', { name: 'Programs' }).count()));
+  await inAllLooks(page, 'pi-part-failed');
+  // A view of which all has failed leaves the way to the others.
+  await page.getByRole('link', { name: 'himbeerecouch' }).click();
+  await page.getByRole('heading', { name: 'This can’t be shown' }).waitFor();
+  await page.getByRole('button', { name: 'Log out' }).waitFor();
+  await inAllLooks(page, 'view-failed');
+  await page.evaluate(() => window.mend());
+  await page.getByRole('button', { name: 'Try again' }).click();
+  await page.getByRole('row').filter({ hasText: world.mac_id }).filter({ hasText: '50 °C' }).getByRole('link').first().click();
+  await page.getByText('50 °C').waitFor();
+  assert.equal(await page.getByRole('alert').filter({ hasText: 'can’t be shown' }).count(), 0);
+});

@@ -8,12 +8,21 @@ import { Pi } from './pi/pi.jsx';
 import { route, to } from './route.js';
 import { askAgain, config, connection, logout, now, session, statusMissing, whyReadOnly } from './state.js';
 import { clockTime } from './time.js';
+import { Boundary } from './ui/boundary.jsx';
 import { Button } from './ui/marks.jsx';
 
 const Editor = lazy(() => import('./editor/index.jsx'), 'Editor');
 const NewProgram = lazy(() => import('./editor/index.jsx'), 'NewProgram');
 
 export function App({ error }) {
+  return (
+    <Boundary what="The page" view>
+      <Whole error={error} />
+    </Boundary>
+  );
+}
+
+function Whole({ error }) {
   if (error) return <Failed error={error} />;
   if (!session.value) return <Login />;
   return (
@@ -40,9 +49,9 @@ function Failed({ error }) {
         <h1>himbeerecouch</h1>
         <p>{error.message}</p>
         <p class="quiet">The server of this page, or the CouchDB server behind it, does not answer. It is tried again by itself.</p>
-        <a class="button main" href="">
+        <Button kind="main" onClick={() => location.reload()}>
           Try now
-        </a>
+        </Button>
       </div>
     </main>
   );
@@ -79,7 +88,7 @@ const CONNECTION = { live: ['good', 'live'], connecting: ['busy', 'connecting'],
 function Connection() {
   const [tone, words] = CONNECTION[connection.value.state];
   return (
-    <span class={`connection ${tone}`} role="status">
+    <span class={`connection ${tone}`} style={{ '--tone': `var(--${tone})` }} role="status">
       <span class="lamp" aria-hidden="true" />
       {words}
     </span>
@@ -161,7 +170,7 @@ function arrive() {
 }
 
 function View() {
-  const { view, macId, programId, query } = route.value;
+  const { view, macId, programId } = route.value;
   const heading = useRef(false);
   // Whoever follows a link by keyboard or screen reader is at the top of what it leads to.
   useEffect(() => {
@@ -169,9 +178,17 @@ function View() {
     if (heading.current) return arrive();
     heading.current = true;
   }, [view, macId, programId]);
+  return (
+    <Boundary key={`${view} ${macId} ${programId}`} what="This view" view>
+      <Shown {...route.value} />
+    </Boundary>
+  );
+}
+
+function Shown({ view, macId, programId, query }) {
   if (view === 'fleet') return <Fleet />;
-  if (view === 'pi') return <Pi key={macId} macId={macId} />;
-  if (view === 'edit') return <Editor key={`${macId} ${programId}`} macId={macId} programId={programId} query={query} />;
+  if (view === 'pi') return <Pi macId={macId} />;
+  if (view === 'edit') return <Editor macId={macId} programId={programId} query={query} />;
   if (view === 'new') return <NewProgram macId={macId} query={query} />;
   return (
     <main>

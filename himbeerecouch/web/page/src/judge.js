@@ -87,6 +87,7 @@ function warningsOf(health) {
   if (health.under_voltage) warnings.push('under-voltage');
   if (health.cpu_temperature_c >= HOT_C) warnings.push('hot');
   if (health.disk_total_bytes > 0 && health.disk_free_bytes < FULL * health.disk_total_bytes) warnings.push('disk nearly full');
+  if (health.disk_read_only) warnings.push('disk read-only');
   return warnings;
 }
 

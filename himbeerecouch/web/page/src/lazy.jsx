@@ -1,4 +1,5 @@
 import { useEffect, useState } from 'preact/hooks';
+import { Button } from './ui/marks.jsx';
 
 /** A component whose module is fetched when it is shown first: `const Editor = lazy(() => import(...), 'Editor')`. */
 export function lazy(load, name) {
@@ -15,7 +16,8 @@ export function lazy(load, name) {
     if (state.error) {
       return (
         <p class="notice bad" role="alert">
-          This part of the page could not be fetched. <a href="">Load the page again.</a>
+          This part of the page could not be fetched.
+          <Button onClick={() => location.reload()}>Load the page again</Button>
         </p>
       );
     }

@@ -5,6 +5,7 @@
 
 const text = (value) => (typeof value === 'string' ? value : null);
 const number = (value) => (typeof value === 'number' && Number.isFinite(value) ? value : null);
+const flag = (value) => (typeof value === 'boolean' ? value : null);
 const list = (value) => (Array.isArray(value) ? value : []);
 const mapping = (value) => (typeof value === 'object' && value !== null && !Array.isArray(value) ? value : {});
 
@@ -40,7 +41,7 @@ function healthOf(health) {
   const numbers = ['cpu_temperature_c', 'memory_total_bytes', 'memory_available_bytes', 'disk_total_bytes', 'disk_free_bytes'];
   return {
     ...Object.fromEntries(numbers.map((name) => [name, number(health[name])])),
-    under_voltage: typeof health.under_voltage === 'boolean' ? health.under_voltage : null,
+    ...Object.fromEntries(['under_voltage', 'disk_read_only'].map((name) => [name, flag(health[name])])),
     load: Array.isArray(health.load) && health.load.every((one) => number(one) !== null) ? health.load : null,
   };
 }

@@ -404,7 +404,8 @@ async function loadPi(macId, { signal, again = false }) {
 
 async function loadLog(macId, { signal }) {
   const found = await couch.find(config.value.status_database, `${macId}_log`, { signal }).catch((error) => {
-    if (error.status === 403) return null;
+    // Without the database there are no logs, and that is told elsewhere.
+    if (error.status === 403 || error.status === 404) return null;
     throw error;
   });
   if (!signal.aborted && opened.value === macId && generation(found?._rev) >= generation(log.value?._rev)) log.value = found && lenient.logDocument(found);
@@ -454,9 +455,13 @@ export function content(doc) {
   return rest;
 }
 
+function deploymentId(id, rev) {
+  return `deployment:${id}:${rev}`;
+}
+
 function deployment(doc, { by, document = content(doc), ...more }) {
   return {
-    _id: `deployment:${doc._id}:${doc._rev}`,
+    _id: deploymentId(doc._id, doc._rev),
     type: 'deployment',
     program: doc._id,
     rev: doc._rev,
@@ -479,9 +484,11 @@ async function keep(entry) {
 
 /** Makes sure that what is about to be overwritten is in the history. Throws Conflict where it is not what `rev` says. */
 async function keepCurrent(id, rev) {
-  const current = await couch.find(config.value.database, id);
+  const entry = deploymentId(id, rev);
+  const found = await couch.documents(config.value.database, rev ? [id, entry] : [id]);
+  const current = found.find(({ _id }) => _id === id) ?? null;
   if ((current?._rev ?? undefined) !== rev) throw new Conflict(current);
-  if (current) await keep(deployment(current, { by: null }));
+  if (current && !found.some(({ _id }) => _id === entry)) await keep(deployment(current, { by: null }));
 }
 
 /**

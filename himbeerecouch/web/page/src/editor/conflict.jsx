@@ -1,6 +1,6 @@
 /** Two versions of a program, one of them the user's own: neither is lost, whatever is chosen. */
 
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { Comparison } from '../history/comparison.jsx';
 import { Fields } from '../history/differences.jsx';
 import { whyReadOnly } from '../state.js';
@@ -8,17 +8,26 @@ import { Button } from '../ui/marks.jsx';
 import { differences, newModule, otherDifferences, read, shortRev, write } from './document.js';
 
 export function Conflict({ session }) {
-  const { theirs, mine, baseRev } = session.conflict.value;
+  const { theirs, baseRev } = session.conflict.value;
+  const [mine] = useState(() => session.merged.value ?? session.conflict.value.mine);
   const title = useRef(null);
   useEffect(() => title.current.focus(), []);
   const [modules] = useState(() => differences(theirs, mine));
   const fields = useMemo(() => (theirs ? otherDifferences(theirs, mine) : []), []);
-  const [sources, setSources] = useState(() => modules.map(({ other }) => other));
-  const [sides, setSides] = useState(() => Object.fromEntries(fields.map(({ key }) => [key, 1])));
+  const [begun] = useState(() => ({
+    sources: modules.map(({ other }) => other),
+    sides: Object.fromEntries(fields.map(({ key }) => [key, 1])),
+  }));
+  const [made, make] = useState(begun);
+  const { sources, sides } = made;
   const [left, right] = [theirs ? `saved: ${shortRev(theirs._rev)}` : 'saved: nothing', 'yours'];
   const touched = modules.some(({ other }, index) => sources[index] !== other) || Object.values(sides).some((side) => side === 0);
-  const set = (index, source) => setSources((before) => before.map((one, at) => (at === index ? source : one)));
+  const set = (index, source) =>
+    make((before) => ({ ...before, sources: before.sources.map((one, at) => (at === index ? source : one)) }));
   const merged = () => merge({ theirs, mine, modules, sources, fields, sides });
+  useLayoutEffect(() => {
+    if (made !== begun) session.merged.value = merged();
+  }, [made]);
   return (
     <section class="conflict" aria-labelledby="conflict-title">
       <div class="notice warn">
@@ -52,7 +61,7 @@ export function Conflict({ session }) {
               type="radio"
               name={`field-${key}`}
               checked={sides[key] === side}
-              onChange={() => setSides({ ...sides, [key]: side })}
+              onChange={() => make((before) => ({ ...before, sides: { ...before.sides, [key]: side } }))}
             />
             {value}
           </label>

@@ -4,6 +4,7 @@ import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { History } from '../history/history.jsx';
 import { to } from '../route.js';
 import { canWrite, openPi, titleOf, whyReadOnly } from '../state.js';
+import { Boundary } from '../ui/boundary.jsx';
 import { Button } from '../ui/marks.jsx';
 import { Answer } from './answer.jsx';
 import { Code } from './code.jsx';
@@ -62,13 +63,15 @@ function Open({ session, query }) {
     <>
       <Head session={session} view={view} setView={setView} setDialog={setDialog} save={save} />
       <Notices session={session} />
-      {conflict ? (
-        <Conflict session={session} key={`${conflict.theirs?._rev} ${conflict.baseRev}`} />
-      ) : view === 'history' ? (
-        <History session={session} onClose={() => setView('code')} />
-      ) : (
-        <Code session={session} query={query} setDialog={setDialog} />
-      )}
+      <Boundary key={conflict ? 'conflict' : view} what={conflict ? 'The comparison' : view === 'history' ? 'The history' : 'The code'}>
+        {conflict ? (
+          <Conflict session={session} key={`${conflict.theirs?._rev} ${conflict.baseRev}`} />
+        ) : view === 'history' ? (
+          <History session={session} onClose={() => setView('code')} />
+        ) : (
+          <Code session={session} query={query} setDialog={setDialog} />
+        )}
+      </Boundary>
       {dialog && <Dialogs {...dialog} session={session} onClose={close} />}
     </>
   );

@@ -19,8 +19,10 @@ export class Session extends Workbench {
   saving = signal(false);
   /** Why the last attempt to save came to nothing. */
   problem = signal(null);
-  /** {theirs, baseRev}: the document that is there now, and the revision that `work` was begun from. */
+  /** {theirs, baseRev, mine}: the document that is there now, the revision that our work was begun from, and our work. */
   conflict = signal(null);
+  /** What has become of `mine` while the two were compared; null where it is as it was. */
+  merged = signal(null);
   /** The document that somebody else saved while there is unsaved work here. */
   newer = signal(null);
   /** What happened without the user, in words. */
@@ -56,7 +58,7 @@ export class Session extends Workbench {
     ];
     const leave = (event) => {
       this.keepDraft();
-      if (event.type === 'beforeunload' && this.changed.value) event.preventDefault();
+      if (event.type === 'beforeunload' && (this.changed.value || this.merged.value)) event.preventDefault();
     };
     const leavings = ['beforeunload', 'pagehide', 'visibilitychange'];
     for (const name of leavings) addEventListener(name, leave);
@@ -109,6 +111,7 @@ export class Session extends Workbench {
 
   #draftLater() {
     if (!this.work.value || !this.base.value) return undefined;
+    this.merged.value;
     const timer = setTimeout(() => this.keepDraft(), DRAFT_AFTER_MS);
     return () => clearTimeout(timer);
   }
@@ -116,13 +119,13 @@ export class Session extends Workbench {
   keepDraft() {
     if (this.phase.value !== 'ready') return;
     const baseRev = this.base.value._rev ?? null;
-    if (!this.changed.value) {
-      this.#drop(baseRev);
-      this.notKept.value = null;
-    } else {
-      this.#kept.add(baseRev);
-      this.notKept.value = this.drafts.keep(this.programId, baseRev, this.document.value, seconds());
-    }
+    const unsaved = new Map(this.changed.value ? [[baseRev, this.document.value]] : []);
+    // What it became beside another version takes the place of what it was.
+    if (this.merged.value) unsaved.set(this.conflict.value.baseRev, this.merged.value);
+    if (unsaved.has(baseRev)) this.#kept.add(baseRev);
+    else this.#drop(baseRev);
+    const problems = [...unsaved].map(([rev, document]) => this.drafts.keep(this.programId, rev, document, seconds()));
+    this.notKept.value = problems.find(Boolean) ?? null;
   }
 
   #drop(baseRev) {
@@ -244,23 +247,38 @@ export class Session extends Workbench {
     const { _rev, ...gone } = this.base.value;
     batch(() => {
       this.#show(theirs ?? gone, mine);
-      this.conflict.value = null;
+      this.#closeConflict();
     });
   }
 
-  /** Goes on with what is there now; the work stays in the browser, as a draft of the revision that it was begun from. */
+  #closeConflict() {
+    this.conflict.value = null;
+    this.merged.value = null;
+  }
+
+  /** Goes on with what is there now; ours stays in the browser, as a draft of the revision that it was begun from. */
   takeTheirs() {
     const { theirs, baseRev, mine } = this.conflict.value;
-    this.notKept.value = this.drafts.keep(this.programId, baseRev, mine, seconds());
+    this.notKept.value = this.drafts.keep(this.programId, baseRev, this.merged.value ?? mine, seconds());
     if (this.notKept.value) return;
     this.#leaveConflict(theirs ?? this.base.value, theirs);
     this.restored.value = null;
     this.otherDrafts.value = this.drafts.of(this.programId);
   }
 
-  /** Back to the editor, with nothing decided. */
+  /** Back to the editor, with nothing decided; what was made of ours by then is what ours is. */
   postpone() {
-    this.conflict.value = null;
+    const [baseRev, merged] = [this.base.value._rev ?? null, this.merged.value];
+    const isWork = this.conflict.value.baseRev === baseRev;
+    if (merged && !isWork) {
+      this.keepDraft();
+      if (this.notKept.value) return;
+    }
+    batch(() => {
+      if (merged && isWork) this.lay(this.base.value, merged);
+      else if (merged) this.otherDrafts.value = this.drafts.of(this.programId).filter((draft) => draft.baseRev !== baseRev);
+      this.#closeConflict();
+    });
   }
 
   /** Somebody else has saved or removed it. */

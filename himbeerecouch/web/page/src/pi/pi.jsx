@@ -2,6 +2,7 @@ import { useEffect, useState } from 'preact/hooks';
 import { absence, judge } from '../judge.js';
 import { to } from '../route.js';
 import { connection, heartbeats, insertCommand, names, now, openPi, setName, titleOf, whyReadOnly } from '../state.js';
+import { Boundary } from '../ui/boundary.jsx';
 import { Dialog } from '../ui/dialog.jsx';
 import { Ago, Button, PiState } from '../ui/marks.jsx';
 import { CommandLine } from './commandline.jsx';
@@ -22,8 +23,8 @@ export function Pi({ macId }) {
   const showLog = (id) => {
     setOnly(id);
     const log = document.getElementById('log');
-    log.scrollIntoView({ block: 'start' });
-    log.closest('section').querySelector('[role=log]').focus({ preventScroll: true });
+    log?.scrollIntoView({ block: 'start' });
+    log?.closest('section').querySelector('[role=log]').focus({ preventScroll: true });
   };
   return (
     <main class="pi">
@@ -52,12 +53,20 @@ export function Pi({ macId }) {
           This Pi is off, or has no network. What follows is what it told last. What is saved now, it takes over when it is back.
         </p>
       )}
-      <Facts macId={macId} title={title} beat={beat} warnings={judged.warnings} online={online} />
+      <Boundary what="What the Pi tells of itself">
+        <Facts macId={macId} title={title} beat={beat} warnings={judged.warnings} online={online} />
+      </Boundary>
       <div class="columns">
-        <Programs macId={macId} beat={beat} state={judged.state} online={online} showLog={showLog} />
+        <Boundary what="The list of programs">
+          <Programs macId={macId} beat={beat} state={judged.state} online={online} showLog={showLog} />
+        </Boundary>
         <div class="column">
-          <Log macId={macId} state={judged.state} only={only} setOnly={setOnly} />
-          <CommandLine macId={macId} state={judged.state} />
+          <Boundary what="The log">
+            <Log macId={macId} state={judged.state} only={only} setOnly={setOnly} />
+          </Boundary>
+          <Boundary what="The command line">
+            <CommandLine macId={macId} state={judged.state} />
+          </Boundary>
         </div>
       </div>
     </main>

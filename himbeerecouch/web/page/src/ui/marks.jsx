@@ -15,7 +15,7 @@ const SHAPES = {
 /** A state by shape, colour and word. */
 export function State({ tone, children }) {
   return (
-    <span class={`state ${tone}`}>
+    <span class={`state ${tone}`} style={{ '--tone': `var(--${tone})` }}>
       <svg viewBox="0 0 12 12" width="12" height="12" aria-hidden="true">
         {SHAPES[tone]}
       </svg>
