@@ -5,6 +5,7 @@ import { test } from 'node:test';
 
 const source = '../../himbeerecouch/web/page/src/editor/';
 const {
+  broughtBack,
   differences,
   generation,
   moduleNameError,
@@ -23,6 +24,16 @@ const { revisionsIn } = await import('../../himbeerecouch/web/page/src/history/r
 const { Drafts } = await import(`${source}drafts.js`);
 
 const names = (work) => work.modules.map(({ group, name }) => `${group}:${name}`);
+
+test('an earlier version brings back what it said, and not whom it was for or that it ran', () => {
+  const old = { type: 1, name: 'heater', code: 'old', restart: 'always' };
+  const now = { _id: 'a', _rev: '3-c', type: 2, name: 'heater', code: 'new', stopped: true };
+  const rest = { name: 'heater', code: 'old', restart: 'always' };
+  assert.deepEqual(broughtBack(now, old), { _id: 'a', _rev: '3-c', type: 2, stopped: true, ...rest });
+  assert.deepEqual(broughtBack({ ...now, stopped: undefined }, { ...old, stopped: true }), { _id: 'a', _rev: '3-c', type: 2, ...rest });
+  const { _rev, ...removed } = now;
+  assert.deepEqual(broughtBack(removed, { ...old, stopped: true }), { _id: 'a', type: 2, ...rest });
+});
 
 test('a document that nobody touched is written as it was read', () => {
   for (const document of [

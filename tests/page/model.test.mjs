@@ -154,6 +154,7 @@ test('plain words go to the Pi as they are, all else to its shell', () => {
 
 test('how a command ended is said as it was', () => {
   const words = (doc, online = true) => outcome(doc, T, online).words;
+  assert.equal(words({ execution: { state: 'running' } }, false), 'ran when the Pi was last heard of');
   const done = (execution, ret = ['', '']) => ({ execution, ret });
   assert.equal(words(done({ state: 'done', exit_code: 0 })), 'exit status 0');
   assert.equal(words(done({ state: 'failed', exit_code: 3 })), 'exit status 3');

@@ -93,6 +93,17 @@ export function write(work, base) {
   return document;
 }
 
+/**
+ * The document that brings back what an earlier version said, in place of `base`, or of what was removed where that has
+ * no revision.  Whom it is for and whether it is stopped stays as it is: what somebody has stopped does not begin to run.
+ */
+export function broughtBack(base, content) {
+  const { type: _type, stopped: _stopped, ...document } = content;
+  const { _id, _rev, type, stopped } = base;
+  if (_rev === undefined) return { ...document, _id, type };
+  return { ...document, _id, _rev, type, ...(stopped !== undefined && { stopped }) };
+}
+
 /** Whether two documents say the same, whatever their revisions. */
 export function same(one, other) {
   return canonical({ ...one, _rev: null }) === canonical({ ...other, _rev: null });

@@ -6,7 +6,7 @@ import { Conflict, generation } from '../couch.js';
 import * as state from '../state.js';
 import { Answering, seconds } from './answering.js';
 import { Checking } from './check.js';
-import { newDocument, same } from './document.js';
+import { broughtBack, newDocument, same } from './document.js';
 import { Drafts } from './drafts.js';
 import { Workbench } from './workbench.js';
 
@@ -157,14 +157,13 @@ export class Session extends Workbench {
 
   /** Saves an old revision's content, as a new revision. */
   async rollBack(content) {
-    const { _id, _rev } = this.base.value;
     this.keepDraft();
     const unsaved = this.changed.value;
     if (unsaved && this.notKept.value) {
       this.problem.value = `${this.notKept.value} Save or discard your changes first: they would be lost.`;
       return false;
     }
-    const document = { ...content, _id, ...(_rev && { _rev }) };
+    const document = broughtBack(this.base.value, content);
     if (!(await this.#put(document, document))) return false;
     batch(() => {
       this.#show(this.base.value);

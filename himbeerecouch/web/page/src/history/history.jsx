@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from 'preact/hooks';
 import * as couch from '../couch.js';
-import { differences, otherDifferences, shortRev } from '../editor/document.js';
+import { broughtBack, differences, otherDifferences, shortRev } from '../editor/document.js';
 import { canWrite, config, now, titleOf, whyReadOnly } from '../state.js';
 import { clockTime } from '../time.js';
 import { Dialog } from '../ui/dialog.jsx';
@@ -111,7 +111,7 @@ function Version({ session, entry, onDone }) {
   const current = entry.rev === base._rev;
   const { document } = entry;
   if (!document) return <p class="notice">With this revision the program was removed. The one before it has the code.</p>;
-  const before = { _id: base._id, ...document };
+  const before = broughtBack(base, document);
   const now = base._rev ? base : null;
   const none = !differences(now, before).length && !otherDifferences(now, before).length;
   const rollBack = async () => {
@@ -148,7 +148,7 @@ function Version({ session, entry, onDone }) {
       {asked && canWrite.value && (
         <Dialog title={`Roll back to ${shortRev(entry.rev)}?`} verb="Roll back" act={rollBack} onClose={() => setAsked(false)}>
           <p>
-            Its content is saved as a new revision, and {titleOf(session.macId)} runs it. Nothing is lost: what is saved now stays
+            Its content is saved as a new revision, and {titleOf(session.macId)} {base.stopped === true && now ? 'has it, stopped as it is' : 'runs it'}. Nothing is lost: what is saved now stays
             in the history
             {session.changed.value ? ', and your unsaved work in this browser' : ''}.
           </p>

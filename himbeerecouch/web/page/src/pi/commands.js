@@ -33,6 +33,7 @@ export function outcome(doc, nowMs, online) {
     if (typeof code === 'number') return { tone: 'bad', words: `exit status ${code}`, over: true };
     return { tone: 'bad', words: out === null && reason ? 'could not be started' : 'failed', over: true };
   }
+  if (state === 'running' && !online) return { tone: 'unknown', words: 'ran when the Pi was last heard of', over: false };
   if (state === 'running') return { tone: 'busy', words: doc.cancel ? 'is being ended' : 'runs', over: false };
   if (doc.expires && nowMs !== null && Date.parse(doc.expires) + 5000 < nowMs) return { tone: 'calm', words: 'not started: the Pi did not take it in time', over: true };
   return { tone: 'busy', words: online ? 'waits for the Pi' : 'waits: the Pi is not online', over: false };
