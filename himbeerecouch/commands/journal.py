@@ -131,9 +131,8 @@ class Journal:
     def _keep(self, record: Record, size_bytes: int) -> None:
         self._records[record.claim] = record
         self._sizes[record.claim] = size_bytes
-        settled = (claim for claim, record in self._records.items() if record.settled)
-        for claim in list(settled)[: max(0, len(self._records) - self._kept)]:
-            del self._records[claim], self._sizes[claim]
+        while len(self._records) > self._kept and (settled := self.settled()):
+            del self._records[settled[0].claim], self._sizes[settled[0].claim]
 
     def _add(self, line: bytes, *, synced: bool) -> None:
         if self._file_bytes > 2 * sum(self._sizes.values()) + self._outdated_bytes:
