@@ -19,7 +19,7 @@ from himbeerecouch.commands.runner import Commands
 from himbeerecouch.node import Node
 from himbeerecouch.notify import Notify
 from himbeerecouch.programs.host import Host
-from himbeerecouch.programs.threads import owner_name
+from himbeerecouch.programs.threads import forget, owner_name
 
 LAST_QUIT_S = 5.0
 """How long programs may take to quit before the daemon replaces itself."""
@@ -33,7 +33,7 @@ class Daemon(MultiService):
     """All services of the daemon, in the process that they run in.
 
     ``name`` is the state folder's path.  ``twistd`` are twistd's own parsed options, ``arguments`` is the command line
-    of ours.  ``close`` lets go of what has to be held until all services are gone.
+    of ours.  ``close`` lets go of what has to be held until all services are gone, ``unlock`` of the lock alone.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Daemon(MultiService):
         handover: unix.Handover,
         quit_timeout_s: float,
         close: Callable[[], None],
+        unlock: Callable[[], None],
     ) -> None:
         super().__init__()
         self._reactor = reactor
@@ -63,6 +64,7 @@ class Daemon(MultiService):
         self._pid_file: str | None = twistd.get("pidfile") or handover.pid_file
         self._quit_timeout_s = quit_timeout_s
         self._close = close
+        self._unlock = unlock
         self._replacing: Deferred[None] | None = None
 
     def startService(self) -> None:
@@ -76,6 +78,8 @@ class Daemon(MultiService):
             log.warn("ending what programs of a daemon before this one had started: {pids}", pids=left)
             offspring.end(left)
         offspring.mark(self._name)
+        # One that outlives a daemon that was killed would keep the next one from starting.
+        offspring.let_go_in_children((self._unlock, forget))
         # Before the programs of the disk start: what is theirs is to be collected.
         unix.settle_memory()
         # Before that, too: they are to quit, whoever asks for it.

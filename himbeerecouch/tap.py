@@ -349,6 +349,7 @@ def make_daemon(
         handover=handover,
         quit_timeout_s=config.quit_timeout,
         close=close,
+        unlock=state.close,
     )
     for service in (node, discovery, enrolment, lights):
         service.setServiceParent(whole)

@@ -138,20 +138,28 @@ def install_signals(reactor: Any, *, reload: Callable[[], None], owner_of: Calla
     ``reload``.  SIGUSR2 logs every thread's stack, with the program that it belongs to.
     """
 
-    def end(number: int, frame: FrameType | None) -> None:
+    def end() -> None:
         reactor.callFromThread(_stop_once, reactor)
 
-    def hang_up(number: int, frame: FrameType | None) -> None:
+    def hang_up() -> None:
         reactor.callFromThread(reload)
 
-    def stacks(number: int, frame: FrameType | None) -> None:
+    def stacks() -> None:
         # Formatted here and now: a reactor that is stuck is what one wants to see.
         log.info("stacks of all threads:\n{stacks}", stacks=thread_stacks(owner_of))
 
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGHUP, hang_up)
-    signal.signal(signal.SIGUSR2, stacks)
+    pid = os.getpid()
+    acts = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: hang_up, signal.SIGUSR2: stacks}
+
+    def take(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == pid:
+            acts[signal.Signals(number)]()
+        else:  # in a child that has just been forked
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    for number in acts:
+        signal.signal(number, take)
 
 
 def _stop_once(reactor: IReactorCore) -> None:

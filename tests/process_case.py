@@ -45,6 +45,7 @@ class ProcessCase(SynchronousTestCase):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.addCleanup(os.environ.pop, HANDOVER, None)
         self.addCleanup(offspring.unmark)
+        self.addCleanup(offspring.let_go_in_children, ())
         self.logged: list[str] = []
         observer = cast(ILogObserver, self._observe)
         globalLogPublisher.addObserver(observer)

@@ -79,6 +79,7 @@ class LifeTests(ProcessCase):
             handover=Handover(True, {}, str(self.pid_file)),
             quit_timeout_s=2.0,
             close=lambda: self.part.told.append("close"),
+            unlock=lambda: self.part.told.append("unlock"),
         )
 
     def test_life(self) -> None:

@@ -48,15 +48,24 @@ class OffspringTests(SynchronousTestCase):
             (proc / str(pid)).mkdir(parents=True)
             (proc / str(pid) / "environ").write_bytes(f"A=1\0{offspring.MARK}={name}\0".encode())
         (proc / "7").mkdir()
-        self.assertEqual(offspring.orphans("1234", proc), [5])
+        # What was forked has the environment of the daemon, from before the mark, and its open files.
+        for pid, name in ((8, "1234"), (9, "12345")):
+            (proc / str(pid) / "fd").mkdir(parents=True)
+            (proc / str(pid) / "environ").write_bytes(b"A=1\0")
+            (proc / str(pid) / "fd" / "3").symlink_to(f"/memfd:{offspring._label(name)} (deleted)")
+        (proc / "9" / "fd" / "4").write_text("no link")
+        self.assertEqual(sorted(offspring.orphans("1234", proc)), [5, 8])
 
     def test_mark(self) -> None:
         """The mark is inherited by what is started from then on, until it is taken back."""
         before = dict(os.environ)
         self.addCleanup(os.environ.pop, offspring.MARK, before.get(offspring.MARK))
         offspring.mark("77")
+        offspring.mark("77")
         inherited = subprocess.run(["env"], capture_output=True, check=True).stdout
         self.assertIn(f"{offspring.MARK}=77".encode(), inherited.splitlines())
+        links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        self.assertEqual(links.count(f"/memfd:{offspring._label('77')} (deleted)"), 1)
         offspring.unmark()
         offspring.unmark()
         self.assertNotIn(offspring.MARK, os.environ)

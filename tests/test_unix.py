@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch import unix
+from himbeerecouch import offspring, unix
 from himbeerecouch.model import Running
 from himbeerecouch.unix import HANDOVER, Handover
 from tests.process_case import ProcessCase, Reactor, Replaced
@@ -140,6 +141,45 @@ class MemoryTests(SynchronousTestCase):
         returned_bytes = [int(line) for line in done.stdout.split()]
         self.assertEqual(len(returned_bytes), 5)
         self.assertGreater(min(returned_bytes), 15_000_000)
+
+
+class ChildTests(ProcessCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.reactor: Any = Reactor()
+        unix.install_signals(self.reactor, reload=lambda: None, owner_of=lambda ident: None)
+
+    def status_of(self, act: Callable[[], int]) -> int:
+        """How a child ends that is forked, and does this."""
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os._exit(act())
+            finally:
+                os._exit(99)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def test_signal_right_after_the_fork(self) -> None:
+        """A signal that finds the daemon's handler still there does to a child what it does to any process."""
+
+        def terminated() -> int:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return 1
+
+        self.assertEqual(self.status_of(terminated), -signal.SIGTERM)
+        self.assertEqual(self.reactor.stops, 0)
+
+    def test_children_let_go(self) -> None:
+        """A child has no handler of the daemon's, and forgets what it is told to; the daemon itself does not."""
+        told: list[int] = []
+        offspring.let_go_in_children([lambda: told.append(1)])
+        offspring.let_go_in_children([lambda: told.append(2)])
+
+        def look() -> int:
+            return sum(told) + 10 * (signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+
+        self.assertEqual(self.status_of(look), 12)
+        self.assertEqual(look(), 0)
 
 
 class HandoverTests(ProcessCase):

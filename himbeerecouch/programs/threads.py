@@ -43,6 +43,11 @@ def uninstall() -> None:
         threading.Thread.start = _plain_start  # type: ignore[method-assign]
 
 
+def forget() -> None:
+    """No thread is any program's: called in a child that was forked, whose output nobody would take here."""
+    _families.clear()
+
+
 def _start(thread: threading.Thread) -> None:
     family = current()
     if family is None:

@@ -25,6 +25,27 @@ def main():
 """
 
 
+FORKS = """
+import multiprocessing, time
+
+def child():
+    print("a child prints", flush=True)
+    time.sleep(777)
+
+def main():
+    fork = multiprocessing.get_context("fork")
+    first, second = fork.Process(target=child), fork.Process(target=child)
+    first.start()
+    second.start()
+    first.terminate()
+    first.join()
+    log("terminated", first.exitcode)
+    log("pid", second.pid)
+    while not should_quit():
+        second.join(1)
+"""
+
+
 class ProgramTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.world = World(self)
@@ -262,6 +283,21 @@ class EndingTests(SynchronousTestCase):
         self.assertTrue(third.exists())
         self.assertEqual(daemon.stop(), 0)
         self.assertFalse(third.exists())
+
+    def test_forked_children_of_programs(self) -> None:
+        """A process that a program forks prints and ends like any other, and keeps no next daemon from starting."""
+        self.world.program("parent", FORKS)
+        daemon = self.world.start(wait="parent: pid")
+        daemon.wait_for("a child prints")
+        daemon.wait_for("parent: terminated -15")
+        first = self.child(daemon)
+        daemon.kill()
+        self.assertTrue(first.exists())
+        daemon = self.world.start(wait="parent: pid")
+        until(lambda: not first.exists(), "the end of what was left behind")
+        second = self.child(daemon)
+        self.assertEqual(daemon.stop(), 0)
+        self.assertFalse(second.exists())
 
     def child(self, daemon: Daemon) -> Path:
         """Where proc(5) shows the child whose pid the program has logged last."""
