@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,13 @@ class TranscriptTests(SynchronousTestCase):
         self.assertEqual(answers.uuid("it", recorded("welcome")), "55cc562fdca64a7c8a2cc52740e20394")
         self.assertEqual(answers.document("it", recorded("get document"))["name"], "blink")
         self.assertEqual(answers.revision("it", recorded("update document")), "2-fe8ed2a526dd295d6175eaee8e2fbec4")
+        bulk = recorded("bulk docs, one conflicting")
+        self.assertEqual(
+            answers.revisions("it", bulk, [row["id"] for row in bulk]), [row.get("rev") for row in bulk], bulk
+        )
+        self.assertEqual(
+            answers.revisions("it", [5, {}, {"ok": True, "id": "a", "rev": "1-a"}], ["a", "a"]), ["1-a", None]
+        )
         documents, bookmark = answers.page("it", recorded("find with index"))
         self.assertEqual([document["_id"] for document in documents], ["blink", "sensors"])
         self.assertEqual(bookmark, recorded("find with index")["bookmark"])
@@ -194,6 +202,7 @@ class ValueTests(SynchronousTestCase):
             (answers.ids, {"results": results, "last_seq": {}}),
             (answers.page, {"docs": None}),
             (answers.revision, {"ok": True}),
+            (partial(answers.revisions, asked=["a"]), {"ok": True}),
             (answers.document, []),
             (answers.uuid, "Welcome"),
         ):

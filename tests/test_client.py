@@ -227,6 +227,27 @@ class CallTests(CouchCase):
         self.assertEqual(self.do(self.couch.server_uuid()), "u")
         self.assertEqual(self.server.asked[-1].uri, "/")
 
+    def test_documents_together(self) -> None:
+        """Documents that wait for others go together; one that is not stored is asked for alone."""
+        self.do(self.couch.info(DB))
+        self.server.answer = lambda _: Answer(hangs=True)
+        puts = [self.start(self.couch.put(DB, {"_id": id, "_rev": "1-x"})) for id in ("a", "b", "c/c", "d")]
+        stored = {"ok": True, "rev": "2-x"}
+        self.server.answer_oldest(stored)
+        self.connections.agent.flush()
+        self.assertEqual(self.successResultOf(puts[0]), "2-x")
+        asked = self.server.asked[-1]
+        self.assertEqual((asked.method, asked.uri), ("POST", "/nedm%2Fraspberries/_bulk_docs"))
+        self.assertEqual(asked.body, {"docs": [{"_id": "c/c", "_rev": "1-x"}, {"_id": "d", "_rev": "1-x"}]})
+        refused = {"error": "conflict", "reason": "Document update conflict."}
+        self.server.answer = lambda _: Answer(refused, 409)
+        self.server.answer_oldest(stored)
+        self.server.answer_oldest([{"id": "c/c", **refused}, {"id": "d", **stored}])
+        self.connections.agent.flush()
+        self.assertEqual([self.successResultOf(put) for put in (puts[1], puts[3])], ["2-x", "2-x"])
+        self.failureResultOf(puts[2], errors.Conflict)
+        self.assertEqual(self.server.asked[-1].uri, "/nedm%2Fraspberries/c%2Fc")
+
     def test_impossible(self) -> None:
         """What can't be asked for at all is a bad request, and never goes out."""
         self.fail_with(errors.BadRequest, self.couch.get(DB, "\ud83c"))

@@ -99,6 +99,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "commands.orphans",
         "commands.spawn",
         "couch.session",
+        "couch.writes",
         "fleet.desk",
         "fleet.syntax",
         "lights",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from himbeerecouch.errors import (
@@ -167,6 +167,18 @@ def page(what: str, answer: Any) -> tuple[list[Json], str | None]:
 def revision(what: str, answer: Any) -> str:
     """Read the answer to a PUT."""
     return _expect(what, _expect(what, answer, dict).get("rev"), str)
+
+
+def revisions(what: str, answer: Any, asked: Sequence[str]) -> list[str | None]:
+    """Read the answer of ``_bulk_docs``: the revision of each document whose id was given, None where it is not stored.
+
+    The rows are in the order of the documents, but only those count that say for which one they are.
+    """
+    found: dict[str, str] = {}
+    for row in _expect(what, answer, list):
+        if isinstance(row, dict) and row.get("ok") is True and isinstance(row.get("rev"), str):
+            found.setdefault(str(row.get("id")), row["rev"])
+    return [found.pop(id, None) for id in asked]
 
 
 def document(what: str, answer: Any) -> Json:

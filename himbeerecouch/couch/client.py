@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json as json_text
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,6 +21,7 @@ from himbeerecouch.couch.fetch import Bounds
 from himbeerecouch.couch.login import Login
 from himbeerecouch.couch.session import Call, ConnectionsLike, Session
 from himbeerecouch.couch.transport import Connections
+from himbeerecouch.couch.writes import Writes
 from himbeerecouch.model import Batch, DatabaseInfo, Json
 
 __all__ = ["ANSWER_BYTES", "Couch", "Login", "connect"]
@@ -54,6 +55,7 @@ class Couch:
         self.timing = timing or Timing()
         self.login = login
         self._session = Session(clock, connections, login=login, random=random, wall=wall, timing=self.timing)
+        self._writes = Writes(self._put, self._put_all)
         self.on_news = self._session.on_news
         """Called when what failed may work now; with True where it is another server."""
 
@@ -166,10 +168,18 @@ class Couch:
 
     async def put(self, db: str, document: Json) -> str:
         """Store one document, with its ``_id`` and the ``_rev`` that it replaces; give its new revision."""
+        return await self._writes.put(db, document)
+
+    async def _put(self, db: str, document: Json) -> str:
         document_id = str(document["_id"])
         what = f"document {document_id!r:.200} of {db}"
         call = Call(what, "PUT", (db, *document_path(document_id)), self._bounds(), document)
         return answers.revision(what, await self._session.request(call))
+
+    async def _put_all(self, db: str, documents: Sequence[Json]) -> Sequence[str | None]:
+        what = f"{len(documents)} documents of {db}"
+        call = Call(what, "POST", (db, "_bulk_docs"), self._bounds(), {"docs": documents})
+        return answers.revisions(what, await self._session.request(call), [str(one["_id"]) for one in documents])
 
     async def _get(self, what: str, *path: str) -> Any:
         return await self._session.request(Call(what, "GET", path, self._bounds()))
