@@ -86,6 +86,8 @@ test('from the login to a running program: the Pi, a name, the code, save, and i
   assert.deepEqual([document.type, document.name], [Number(world.mac_id), 'first']);
   assert.equal((await world.do('heartbeat')).programs[id].rev, document._rev);
   await inAllLooks(page, 'editor-running');
+  const tops = await page.locator('.editor-buttons button').evaluateAll((each) => each.map((one) => one.getBoundingClientRect().top));
+  assert.equal(new Set(tops).size, 1, 'there is room for the buttons beside each other');
   const kept = [`deployment:${id}:${document._rev}`];
   await until(
     async () => String(await world.do('ids', { prefix: `deployment:${id}:` })) === String(kept),

@@ -41,7 +41,7 @@ function Failure({ what, error, again }) {
         <strong>{what} can’t be shown: the page itself has a fault.</strong> All else goes on. The browser’s console has more of it:{' '}
         <span class="mono">{String(error?.message ?? error)}</span>
       </p>
-      <div class="notice-buttons">
+      <div class="buttons">
         <Button onClick={again}>Try again</Button>
         <Button onClick={() => location.reload()}>Load the page again</Button>
       </div>
