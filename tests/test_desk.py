@@ -81,9 +81,12 @@ class DeskTests(CliCase):
         self.patch(desk_module, "PAGE", 8)
         self.patch(desk_module, "ANSWER_BYTES", 3000)
         await self.save(*"abcdefghi", text="x" * 900)
-        self.assertEqual("".join(row["id"] for row in await self.desk.all_docs(DATABASE)), "abcdefghi")
+        for keys in (None, "abcdefghi"):
+            self.assertEqual("".join(row["id"] for row in await self.desk.all_docs(DATABASE, keys=keys)), "abcdefghi")
         self.patch(desk_module, "ANSWER_BYTES", 500)
         await self.failing(AnswerTooLarge, self.desk.all_docs(DATABASE))
+        await self.failing(AnswerTooLarge, self.desk.all_docs(DATABASE, keys="ab"))
+        self.assertEqual(await self.desk.all_docs(DATABASE, keys=[]), [])
 
     async def test_find(self) -> None:
         """All documents that match are given, however many pages they take."""

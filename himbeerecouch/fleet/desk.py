@@ -190,7 +190,7 @@ class Desk:
         of one that was deleted ``doc`` is None.
         """
         if keys is not None:
-            return [row for part in _parts(keys) for row in await self._rows(db, {"keys": part}, {}, include_docs)]
+            return await self._rows_of(db, list(keys), include_docs) if keys else []
         found: list[Json] = []
         place, limit = start, PAGE
         while True:
@@ -208,6 +208,17 @@ class Desk:
             if len(rows) <= limit:
                 return found
             place = str(rows[limit].get("id"))
+
+    async def _rows_of(self, db: str, keys: list[str], include_docs: bool) -> list[Json]:
+        """Give the rows of these keys, in halves where they are too many, or too much, for one answer."""
+        if len(keys) <= PAGE:
+            try:
+                return await self._rows(db, {"keys": keys}, {}, include_docs)
+            except AnswerTooLarge:
+                if len(keys) == 1:
+                    raise
+        half = len(keys) // 2
+        return [row for part in (keys[:half], keys[half:]) for row in await self._rows_of(db, part, include_docs)]
 
     async def _rows(self, db: str, body: Json | None, query: Json, include_docs: bool) -> list[Json]:
         method = "GET" if body is None else "POST"
@@ -293,7 +304,3 @@ def _objects(what: str, found: Any) -> list[Json]:
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         raise BadAnswer(f"{what}: the answer is none of CouchDB's")
     return found
-
-
-def _parts(keys: Sequence[str]) -> list[list[str]]:
-    return [list(keys[place : place + PAGE]) for place in range(0, len(keys), PAGE)]

@@ -206,6 +206,8 @@ async def _give(desk: Desk, user: User, role: str, say: Say) -> None:
         fresh = rights.user(await desk.get(USERS, f"{rights.USER_PREFIX}{user.name}"))
         if fresh is None:
             raise
+        if role in fresh.roles:
+            return
         await desk.put(USERS, rights.with_role(fresh, role))
     say(f"gave {user.name} the role {role}")
 
