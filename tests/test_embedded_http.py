@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch.embedded import changes, edits, http, validate
+from himbeerecouch.embedded.accounts import Accounts, Admin
 from himbeerecouch.embedded.feeds import Filter, Poll
+from himbeerecouch.embedded.refused import Refused
+from himbeerecouch.embedded.security import User
 from himbeerecouch.embedded.storage import Database
 from tests.embedded_wire import Pending, Wire
 
@@ -695,6 +699,63 @@ class AccountTests(WireCase):
         self.assertEqual(self.ask("PUT", "/db/_design/y", {}, login=None).status, 403)
         self.assertEqual(self.ask("PUT", "/db/_security", {}, login=("u", "p")).json, {"ok": True})
         self.assertEqual(json.loads(self.ask("GET", "/db/_security").body), {})
+
+
+class WaitingLoginTests(SynchronousTestCase):
+    """Logins that wait for a password to be checked."""
+
+    def setUp(self) -> None:
+        """Accounts whose passwords are checked when the test says so."""
+        self.checked: list[tuple[str, Deferred[bool]]] = []
+        self.accounts = Accounts(
+            Admin("admin", {}),
+            {"u": {"salt": "a"}, "v": {"salt": "b"}}.get,
+            secret=b"s",
+            clock_s=lambda: 0.0,
+            wall_s=lambda: 0.0,
+            in_thread=self.check,
+        )
+
+    def check(self, function: object, password: str, fields: object) -> Deferred[bool]:
+        """Begin to check a password."""
+        self.checked.append((password, Deferred()))
+        return self.checked[-1][1]
+
+    def log_in(self, name: str, password: str) -> Deferred[User]:
+        """Begin to log in."""
+        return Deferred.fromCoroutine(self.accounts.log_in(name, password, "127.0.0.1"))
+
+    def test_again(self) -> None:
+        """Who logs in again while his password is being checked does not have it checked twice; others do."""
+        first, again, wrong, other = (self.log_in(*login) for login in ("up", "up", "ux", "vp"))
+        self.assertEqual([password for password, _ in self.checked], ["p", "x", "p"])
+        for (_, checked), right in zip(self.checked, (True, False, True), strict=True):
+            checked.callback(right)
+        self.assertEqual([self.successResultOf(d).name for d in (first, again, other)], ["u", "u", "v"])
+        self.assertEqual(self.failureResultOf(wrong, Refused).value.status, 401)
+        self.assertEqual(self.successResultOf(self.log_in("u", "p")).name, "u")
+        self.assertEqual(len(self.checked), 3)
+
+    def test_wrong(self) -> None:
+        """Each of them counts where the password is wrong, and too many lock the account."""
+        for number in range(2):
+            both = self.log_in("u", "x"), self.log_in("u", "x")
+            self.checked[number][1].callback(False)
+            self.assertEqual([self.failureResultOf(d, Refused).value.status for d in both], [401, 401])
+        last = self.log_in("u", "x")
+        self.checked[2][1].callback(False)
+        self.assertEqual(self.failureResultOf(last, Refused).value.status, 401)
+        self.assertEqual(self.failureResultOf(self.log_in("u", "p"), Refused).value.status, 403)
+
+    def test_failure(self) -> None:
+        """None of them waits for ever where it could not be checked, and the next one is checked anew."""
+        both = self.log_in("u", "p"), self.log_in("u", "p")
+        self.checked[0][1].errback(RuntimeError("no thread"))
+        for d in both:
+            self.failureResultOf(d, RuntimeError)
+        after = self.log_in("u", "p")
+        self.checked[1][1].callback(True)
+        self.assertEqual(self.successResultOf(after).name, "u")
 
 
 class UsersDatabaseTests(WireCase):

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from attrs import define, frozen
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from himbeerecouch.embedded import passwords
 from himbeerecouch.embedded.refused import Refused
@@ -67,6 +69,8 @@ class Accounts:
         self._in_thread = in_thread
         self._failures: dict[tuple[str, str, str], _Failures] = {}
         self._proven: dict[str, bytes] = {}
+        self._verifying: dict[bytes, list[Deferred[bool]]] = {}
+        """Who waits for a password that is being checked."""
         # The memory of a login that was right must not be of use to whoever reads it: only keyed hashes are kept.
         self._memory_key = secrets.token_bytes(32)
 
@@ -89,11 +93,36 @@ class Accounts:
         proof = self._proof(password, fields)
         known = self._proven.get(name)
         if known is None or not hmac.compare_digest(known, proof):
-            if not await self._in_thread(passwords.verify, password, fields):
+            if not await self._verified(password, fields, proof):
                 self._fail(who)
                 raise _wrong()
             self._proven[name] = proof
         return self._user(name, fields, authenticated)
+
+    async def _verified(self, password: str, fields: Fields, proof: bytes) -> bool:
+        """Check a password; who asks for the same one meanwhile gets the same answer.
+
+        After a start all Pis log in, and wait for each other.  Those that have waited too long ask again, which would
+        make all wait longer still, until they may ask no more: another login could lock their accounts.
+        """
+        waiting = self._verifying.get(proof)
+        if waiting is not None:
+            other: Deferred[bool] = Deferred()
+            waiting.append(other)
+            return await other
+        waiting = self._verifying[proof] = []
+        try:
+            right: bool = await self._in_thread(passwords.verify, password, fields)
+        except BaseException:
+            failure = Failure()
+            for other in waiting:
+                other.errback(failure)
+            raise
+        finally:
+            del self._verifying[proof]
+        for other in waiting:
+            other.callback(right)
+        return right
 
     def _proof(self, password: str, fields: Fields) -> bytes:
         """A keyed hash of the password and of what it was checked against: another password document, another hash."""
