@@ -66,8 +66,10 @@ class Daemon(MultiService):
         self._close = close
         self._unlock = unlock
         self._replacing: Deferred[None] | None = None
+        self._folder = "/"
 
     def startService(self) -> None:
+        self._folder = unix.working_folder()
         if self._pid_file:
             # twistd has gone to its folder by now, and a program may go to another one.
             self._pid_file = str(Path(self._pid_file).absolute())
@@ -138,6 +140,7 @@ class Daemon(MultiService):
         self._systemd.alive()
         os.environ.update(self._systemd.asked)
         offspring.unmark()
+        unix.go_to(self._folder)
         unix.replace_image(self._twistd, self._arguments, unix.Handover(True, self._host.finished, self._pid_file))
 
     def _not_replaced(self, failure: Failure) -> None:

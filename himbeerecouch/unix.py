@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import gc
 import json
 import linecache
@@ -33,6 +34,8 @@ LOG_FILES = 5
 HANDOVER = "HIMBEERECOUCH_HANDOVER"
 ERROR_TAIL_CHARS = 500
 """So much of the error that a program ended with is handed over: the environment has little room (execve(2))."""
+PIECE_CHARS = 100_000
+"""One variable of the environment has at most 128 KiB, name and NUL included."""
 SWITCH_S = 0.0005
 """Shorter costs the programs more than it saves: at 0.1 ms half of their speed."""
 
@@ -201,7 +204,10 @@ def take_handover() -> Handover:
     """Return what the image before this one left, and forget it, so that no program or command inherits it."""
     try:
         left = os.environ.pop(HANDOVER, None)
-        told = json.loads(left or "{}")
+        pieces = [left or "{}"]
+        while (piece := os.environ.pop(f"{HANDOVER}_{len(pieces)}", None)) is not None:
+            pieces.append(piece)
+        told = json.loads("".join(pieces))
         finished = {id: Running(*running) for id, running in told.get("finished", {}).items()}
         return Handover(left is not None, finished, told.get("pid_file"))
     except (ValueError, TypeError, AttributeError):
@@ -228,23 +234,42 @@ def replace_image(twistd: Mapping[str, Any], arguments: Sequence[str], handover:
     }
     # One that comes before the new image has its handler must not end it; what is ignored stays so across exec.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    os.environ[HANDOVER] = json.dumps({"finished": finished, "pid_file": handover.pid_file})
     _close_all_on_exec()
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(  # noqa: S606 - our own interpreter, no shell
-        sys.executable,
-        [
-            sys.executable,
-            "-c",
-            "from twisted.scripts.twistd import run; run()",
-            "--nodaemon",
-            "--pidfile=",
-            *logging,
-            "himbeerecouch",
-            *arguments,
-        ],
-    )
+    command = ["-c", "from twisted.scripts.twistd import run; run()", "--nodaemon", "--pidfile=", *logging]
+    argv = [sys.executable, *command, "himbeerecouch", *arguments]
+    environ = dict(os.environ)
+    try:
+        os.execve(sys.executable, argv, environ | _told({"finished": finished, "pid_file": handover.pid_file}))  # noqa: S606 - our own interpreter, no shell
+    except OSError as error:
+        if error.errno != errno.E2BIG:
+            raise
+        log.warn("too many programs have finished for one start to tell the next: they run again")
+        os.execve(sys.executable, argv, environ | _told({"pid_file": handover.pid_file}))  # noqa: S606 - as above
+
+
+def _told(told: Mapping[str, object]) -> dict[str, str]:
+    """The variables that hold it, piece by piece."""
+    text = json.dumps(told)
+    pieces = [text[start : start + PIECE_CHARS] for start in range(0, len(text), PIECE_CHARS)]
+    return {f"{HANDOVER}_{number}" if number else HANDOVER: piece for number, piece in enumerate(pieces)}
+
+
+def working_folder() -> str:
+    """The folder that this process works in; the root where that is gone."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - a name is what is wanted
+    except OSError:
+        return "/"
+
+
+def go_to(folder: str) -> None:
+    """Work in ``folder``; in the root where that is gone.  Nothing of Python starts in a folder that is gone."""
+    try:
+        os.chdir(folder)
+    except OSError:
+        os.chdir("/")
 
 
 def _close_all_on_exec() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -183,15 +184,21 @@ class ChildTests(ProcessCase):
 
 
 class HandoverTests(ProcessCase):
+    room_bytes = 1_000_000
+
     def replace(self, twistd: dict[str, Any], handover: Handover) -> list[str]:
         """The command line of the next image."""
         argv: list[str] = []
 
-        def execv(path: str, arguments: list[str]) -> None:
+        def execve(path: str, arguments: list[str], environ: dict[str, str]) -> None:
+            longest = max(len(f"{name}={value}") + 1 for name, value in environ.items())
+            if longest > 128 * 1024 or sum(map(len, environ.values())) > self.room_bytes:
+                raise OSError(errno.E2BIG, "Argument list too long")
             argv.extend(arguments)
+            os.environ.update({name: value for name, value in environ.items() if name.startswith(HANDOVER)})
             raise Replaced
 
-        self.patch(os, "execv", execv)
+        self.patch(os, "execve", execve)
         self.assertRaises(Replaced, unix.replace_image, twistd, ["--mac-id=5"], handover)
         self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
         return argv
@@ -204,6 +211,40 @@ class HandoverTests(ProcessCase):
         self.assertEqual(argv[-5:], ["--nodaemon", "--pidfile=", "--logfile=-", "himbeerecouch", "--mac-id=5"])
         self.assertEqual(unix.take_handover(), given)
         self.assertEqual(unix.take_handover(), Handover())
+
+    def test_much_to_tell(self) -> None:
+        """Many programs may have finished; where there is no room to tell of them, they run again, and that is said."""
+        given = Handover(True, {f"{number}": Running("d" * 64, {}, "e" * 500) for number in range(500)}, "/run/pid")
+        self.replace({}, given)
+        self.assertEqual(unix.take_handover(), given)
+        self.assertEqual([name for name in os.environ if name.startswith(HANDOVER)], [])
+        self.room_bytes = 100_000
+        self.replace({}, given)
+        self.assertEqual(unix.take_handover(), Handover(True, {}, "/run/pid"))
+        self.assertIn("they run again", self.logged[-1])
+
+    def test_not_replaced(self) -> None:
+        """What else keeps it from being replaced is told."""
+
+        def refuse(*given: object) -> None:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+        self.patch(os, "execve", refuse)
+        self.assertRaises(OSError, unix.replace_image, {}, [], Handover())
+
+    def test_folder_that_is_gone(self) -> None:
+        """The new image starts where the daemon did; in the root where that folder is gone."""
+        self.addCleanup(os.chdir, unix.working_folder())
+        there, gone = Path(self.mktemp()).absolute(), Path(self.mktemp()).absolute()
+        there.mkdir()
+        gone.mkdir()
+        os.chdir(gone)
+        gone.rmdir()
+        self.assertEqual(unix.working_folder(), "/")
+        unix.go_to(str(there))
+        self.assertEqual(unix.working_folder(), str(there))
+        unix.go_to(str(gone))
+        self.assertEqual(unix.working_folder(), "/")
 
     def test_descriptors(self) -> None:
         """What a C library of a program has open is not handed over; only the standard ones are."""

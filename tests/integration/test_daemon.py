@@ -46,6 +46,17 @@ def main():
 """
 
 
+GOES_AWAY = """
+import os, tempfile
+
+def main():
+    folder = tempfile.mkdtemp()
+    os.chdir(folder)
+    os.rmdir(folder)
+    log("nowhere now")
+"""
+
+
 class ProgramTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.world = World(self)
@@ -245,7 +256,9 @@ class EndingTests(SynchronousTestCase):
         self.world.program("once", "def main():\n    log('once and for all')\n")
         self.world.program("stuck", "import threading\n\ndef main():\n    log('in it')\n    threading.Event().wait()\n")
         self.world.program("other", LOOP.format("other"))
+        self.world.program("mover", GOES_AWAY)
         daemon = self.world.start("--quit-timeout=2", wait="in it")
+        daemon.wait_for("nowhere now")
         daemon.wait_for("other runs")
         daemon.wait_for("once and for all")
         time.sleep(0.3)  # until `once` is known to have finished
