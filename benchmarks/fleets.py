@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.bars import Bar, short
+from benchmarks.samples import Goal
 
 OWN, SAME = "own database", "same database"
 TITLES = {
@@ -27,7 +28,19 @@ COLUMNS = {
     "load": "load",
 }
 
+MOST_AT_REST = {1000: 10.0}
+"""Pis -> what they may take of a core while nothing happens."""
+
 Fleet = Mapping[str, Any]
+
+
+def goals(fleets: Sequence[Fleet]) -> list[Goal]:
+    """Say what the figures have to be, and whether they are."""
+    return [
+        Goal(f"{_size(fleet)} Pis at rest take at most {most:g} % of a core", fleet["rest_cpu_percent"] <= most)
+        for fleet in fleets
+        if (most := MOST_AT_REST.get(fleet["pis"])) and fleet["status"] == OWN and "missing" not in fleet
+    ]
 
 
 def tables(fleets: Sequence[Fleet]) -> Iterator[str]:
@@ -36,6 +49,7 @@ def tables(fleets: Sequence[Fleet]) -> Iterator[str]:
         there = sorted((fleet for fleet in fleets if fleet["status"] == place), key=lambda fleet: fleet["pis"])
         if there:
             yield from _table(title, there)
+            yield from (f"- Goal: {goal.text}: {'met' if goal.met else '**missed**'}.\n" for goal in goals(there))
 
 
 def _table(title: str, fleets: Sequence[Fleet]) -> Iterator[str]:

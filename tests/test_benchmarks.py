@@ -133,6 +133,9 @@ class PageTests(SynchronousTestCase):
             f".. image:: {self.page.stem}-rest.svg\n   :alt: {fleets.REST}, in % of a core: 1,000 Pis 4.50", text
         )
         self.assertTrue(self.page.with_name(f"{self.page.stem}-rest.svg").is_file())
+        self.assertIn("- Goal: 1,000 Pis at rest take at most 10 % of a core: met.\n", text)
+        missed = fleets.goals([{**fleet, "rest_cpu_percent": 10.1}, {**fleet, "missing": ""}, {**fleet, "pis": 300}])
+        self.assertEqual([goal.met for goal in missed], [False])
 
     def test_no_place(self) -> None:
         """A page without the line that says where the figures go is left as it is."""
