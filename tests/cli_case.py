@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from click.testing import CliRunner, Result
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
 from himbeerecouch.cli.context import Settings
@@ -58,11 +58,19 @@ class CliCase(AsyncCase):
     ) -> Result:
         """Run the command to its end, while this reactor goes on; give ``exit_code``, ``stdout`` and ``stderr``.
 
-        ``input`` is what somebody types.  It runs in a thread: only one at a time, as all threads share one stdout.
+        ``input`` is what somebody types; ``self.running.cancel()`` is his Ctrl-C.  It runs in a thread: only one at a
+        time, as all threads share one stdout.
         """
 
+        def begin(work: Callable[[Any], Coroutine[Any, Any, Any]]) -> Deferred[Any]:
+            self.running = Deferred.fromCoroutine(work(self.reactor))
+            return self.running
+
         def run(work: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
-            return blockingCallFromThread(self.reactor, lambda: Deferred.fromCoroutine(work(self.reactor)))
+            try:
+                return blockingCallFromThread(self.reactor, begin, work)
+            except CancelledError:
+                raise KeyboardInterrupt from None
 
         def invoke() -> Result:
             environ = {**self.environment, **(environment or {})}

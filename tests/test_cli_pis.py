@@ -130,11 +130,12 @@ class EnrollTests(PiCase):
         self.assertEqual(ran.exit_code, 1)
 
     async def test_not_heard(self) -> None:
-        """A Pi that is up and has not logged in is said to be just that."""
+        """A Pi that is up and has not logged in is said to be just that, and how long that may take."""
         self.answers = [Answer(7, "p", "10.0.0.7")]
         ran = await self.himbeerecouch("enroll", "7", "--wait", "0.1")
         self.assertEqual(ran.exit_code, 1)
         self.assertIn("has not logged in within 0.1 s", ran.stdout)
+        self.assertIn("four times in five minutes at most", ran.stderr)
 
     async def test_password_file(self) -> None:
         """The password comes from a file, or the standard input; the Pi need not be there."""

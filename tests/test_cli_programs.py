@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from click.testing import Result
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from himbeerecouch.cli import local
+from himbeerecouch.cli import local, rollout
 from himbeerecouch.fleet import guard, programs, saving
+from himbeerecouch.fleet.desk import Desk
 from himbeerecouch.fleet.saving import Edit
 from tests.cli_case import DATABASE
 from tests.program_case import CODE, MAC_ID, PI, ProgramCase
@@ -268,6 +270,69 @@ async def guard_both(case: ProgramCase) -> None:
     """Put the guard up."""
     await case.desk.put(DATABASE, guard.design_document(guard.Place.PROGRAMS))
     await case.desk.ask("PUT", DATABASE, "_security", body={"members": {"names": ["rita"], "roles": []}})
+
+
+class InterruptedTests(CommandCase):
+    """Ctrl-C while a program is brought to three Pis, of which one has a name."""
+
+    async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
+        await super().setUp()
+        self.path = self.write("blink.py")
+        await self.desk.put(DATABASE, {"_id": "name:lab", "type": "name", "mac_id": 8})
+        self.sent = 0
+        bulk = Desk.bulk
+
+        async def counted(desk: Desk, db: str, documents: Any) -> Any:
+            rows = await bulk(desk, db, documents)
+            if any("code" in one for one in documents):
+                self.sent += 1
+                await self.saved_some()
+            return rows
+
+        async def interrupt() -> None:
+            self.running.cancel()
+            await deferLater(self.reactor, 0)
+
+        self.saved_some = interrupt
+        self.patch(Desk, "bulk", counted)
+
+    async def deploy(self, *options: str, status: int = 1) -> str:
+        """Deploy it; give what it says."""
+        return await self.failed("deploy", self.path, "--to", f"{PI},lab,9", *options, status=status)
+
+    async def test_between_requests(self) -> None:
+        """What is under way is saved, with who did it; the rest is not, and both are said."""
+        self.patch(saving, "parts", lambda documents: [[one] for one in documents])
+        said = await self.deploy()
+        self.assertIn(f"blink is saved for 1 of 3 Pis: {PI}; himbeerecouch status tells what becomes of it", said)
+        self.assertTrue(said.endswith("Aborted!"))
+        self.assertEqual([one.by for one in await programs.history(self.desk, ID)], [self.admin])
+        self.assertIsNone(await self.desk.find_one(DATABASE, "8:blink"))
+
+    async def test_in_the_only_request(self) -> None:
+        """Where all was sent at once, all is saved; also by --watch, which ends then."""
+        said = await self.deploy()
+        self.assertIn("blink is saved for all 3 Pis;", said)
+        self.write("blink.py", OTHER)
+        said = await self.deploy("--watch", status=0)
+        self.assertIn("blink is saved for all 3 Pis;", said)
+        self.assertEqual((await self.desk.get(DATABASE, "8:blink"))["code"], OTHER)
+
+    async def test_while_waiting(self) -> None:
+        """Who does not want to wait for the Pis is told what was saved."""
+
+        async def go_on() -> None:
+            pass
+
+        async def waiting(*_: Any, **__: Any) -> Any:
+            self.reactor.callLater(0, self.running.cancel)
+            await Deferred()
+
+        self.saved_some = go_on
+        self.patch(rollout, "await_outcomes", waiting)
+        said = await self.deploy()
+        self.assertIn("blink is saved for all 3 Pis;", said)
+        self.assertEqual(self.sent, 1)
 
 
 class VersionTests(CommandCase):

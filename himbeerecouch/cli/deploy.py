@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -15,6 +16,8 @@ from himbeerecouch.fleet import deployments, programs, saving
 from himbeerecouch.fleet.desk import Desk
 from himbeerecouch.fleet.saving import Edit
 from himbeerecouch.model import Json
+
+T = TypeVar("T")
 
 
 @click.command()
@@ -60,7 +63,12 @@ async def deploy(
         return await rollout_.compare(called, sources)
     if watch:
         return await rollout_.go_on(called, sources)
-    return await rollout_.finish(called, *await rollout_.save(called, sources))
+    steps = await rollout_.save(called, sources)
+    try:
+        return await rollout_.finish(called, *steps)
+    except CancelledError:
+        rollout.say_interrupted(called, steps)
+        raise
 
 
 class Rollout:
@@ -75,6 +83,7 @@ class Rollout:
         self._as_json = as_json
         self._revs: dict[int, str] = {}
         """What was saved here last, by MacID."""
+        self._interrupted = False
 
     async def compare(self, called: Mapping[int, str], sources: Json) -> int:
         """Show what would change."""
@@ -95,7 +104,7 @@ class Rollout:
     async def save(self, called: Mapping[int, str], sources: Json) -> tuple[rollout.Step, ...]:
         """Save it for all of the Pis."""
         edits = await programs.edits(self._desk, list(called), self._name, sources, self._revs)
-        saved = await saving.save(self._desk, list(edits.values()))
+        saved = await self._to_the_end(saving.save(self._desk, list(edits.values()), lambda: self._interrupted))
         steps = []
         for (mac_id, edit), done in zip(edits.items(), saved, strict=True):
             replaces = ""
@@ -108,8 +117,22 @@ class Rollout:
                 self._revs[mac_id] = done.rev
         return tuple(steps)
 
+    async def _to_the_end(self, saving: Coroutine[Any, Any, T]) -> T:
+        """Await what Ctrl-C does not cancel, as nobody would know then what was saved; it is only told to end."""
+        saved = Deferred.fromCoroutine(saving)
+        waiting: Deferred[None] = Deferred()
+        saved.addBoth(_tell_of, waiting)
+        try:
+            await waiting
+        except CancelledError:
+            self._interrupted = True
+            show.say("\nending it, once what is under way is saved ... (Ctrl-C again: don't wait)")
+        return await saved
+
     async def finish(self, called: Mapping[int, str], *steps: rollout.Step) -> int:
-        """Wait for what becomes of it."""
+        """Wait for what becomes of it.  Raises CancelledError, also where Ctrl-C came before."""
+        if self._interrupted:
+            raise CancelledError
         return await rollout.finish(self._desk, called, steps, wait_s=self._wait_s, as_json=self._as_json)
 
     async def go_on(self, called: Mapping[int, str], sources: Json) -> int:
@@ -119,6 +142,9 @@ class Rollout:
         try:
             while True:
                 steps = await self.save(called, sources)
+                if self._interrupted:
+                    rollout.say_interrupted(called, steps)
+                    return 0
                 if any(step.saved.rev is None for step in steps):
                     return await self.finish(called, *steps)
                 show.say(f"watching {self._path}; Ctrl-C ends")
@@ -147,6 +173,12 @@ class Rollout:
                     return found
             except click.ClickException as error:
                 show.say(error.format_message(), fg="red")
+
+
+def _tell_of(result: T, waiting: Deferred[None]) -> T:
+    if not waiting.called:
+        waiting.callback(None)
+    return result
 
 
 def _what(edit: Edit) -> str:

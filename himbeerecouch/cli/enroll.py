@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 WAKE_S = 0.3
 """A short probe.  The second one within four seconds makes a Pi that waits for its user log in at once; those before
 the user was made may have done so already, and don't count."""
+LATER = (
+    "A Pi logs in four times in five minutes at most, and a probe that came before it had a user may have taken "
+    "one of them: it can take five minutes. After that, its password is probably another one"
+)
 PASSWORD_HELP = "sudo python3 -c 'import himbeerecouch; print(himbeerecouch.util.getpassword())'"  # noqa: S105 - no password
 
 
@@ -211,6 +215,7 @@ def _tell(mac_id: int, *, new: bool, up: bool, online: bool, wait_s: float) -> N
         click.echo(
             f"{done}. It is up, but has not logged in within {wait_s:g} s: himbeerecouch status tells when it has"
         )
+        show.say(LATER)
     elif wait_s:
         click.echo(f"{done}. It does not answer on this network; it logs in within two minutes of being up")
     else:

@@ -134,6 +134,15 @@ def _say_saved(pi: str, step: Step) -> None:
     show.say(f"{name} for {pi}: {done if saved.changed else 'unchanged'}, revision {saved.rev}{place}")
 
 
+def say_interrupted(called: Mapping[int, str], steps: Sequence[Step]) -> None:
+    """Say for which Pis a program was saved, when nobody wants to wait for what becomes of it."""
+    saved = [show.plain(called[step.mac_id]) for step in steps if step.saved.rev is not None]
+    some = f"{len(saved)} of {len(steps)} Pis" + (f": {', '.join(saved)}" if saved else "")
+    whom = some if len(saved) < len(steps) else saved[0] if len(saved) == 1 else f"all {len(saved)} Pis"
+    later = "; himbeerecouch status tells what becomes of it" if saved else ""
+    show.say(f"\n{show.plain(steps[0].name)} is saved for {whom}{later}")
+
+
 def _tell(pi: str, step: Step, verdict: Verdict | None, wanted: frozenset[Outcome]) -> None:
     if verdict is None:
         return

@@ -6,7 +6,7 @@ All of it runs on the reactor's thread, and raises CouchError.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from attrs import field, frozen
 
@@ -18,6 +18,8 @@ from himbeerecouch.model import Json
 
 BULK_BYTES = 8 * 1024 * 1024
 """Of documents in one request; each may be larger by itself."""
+
+_NOT_SENT: Json = {"error": "interrupted", "reason": "it was interrupted before"}
 
 
 @frozen
@@ -49,15 +51,18 @@ class Saved:
     """Why it could not be saved; or, where it was, what could not be written down about it."""
 
 
-async def save(desk: Desk, edits: Sequence[Edit]) -> list[Saved]:
+async def save(desk: Desk, edits: Sequence[Edit], enough: Callable[[], bool] = lambda: False) -> list[Saved]:
     """Save programs, and write down who did; give what has become of each, in their order.
 
-    First of all, what is there now is kept, where it is not yet: so nothing that was saved is ever gone.
+    First of all, what is there now is kept, where it is not yet: so nothing that was saved is ever gone.  Once there is
+    ``enough``, no further request saves a program.
     """
     by = (await desk.who()).name
     changing = [edit for edit in edits if edit.changes]
     await keep(desk, [deployments.of(one.before, at=desk.server_time(), by=None) for one in changing if one.before])
-    rows = await _bulk(desk, [edit.after for edit in changing])
+    rows: list[Json] = []
+    for part in parts([edit.after for edit in changing]):
+        rows += [_NOT_SENT] * len(part) if enough() else await desk.bulk(desk.database, part)
     told = {str(edit.after["_id"]): row for edit, row in zip(changing, rows, strict=True)}
     now = desk.server_time()
     revs = {id: str(row["rev"]) for id, row in told.items() if "error" not in row}
