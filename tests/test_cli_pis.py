@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from himbeerecouch.cli import actions, enroll
-from himbeerecouch.fleet import enrol, names, network, rights
+from himbeerecouch.fleet import enrol, heartbeats, names, network, rights
 from himbeerecouch.model import Answer
 from tests.cli_case import DATABASE, CliCase
 
@@ -221,6 +221,26 @@ class RevokeTests(PiCase):
         self.assertEqual(ran.exit_code, 1)
         self.assertIn("not enrolled", ran.stderr)
         self.assertIn("no Pi is called", (await self.himbeerecouch("revoke", "lob")).stderr)
+
+    async def test_forgotten(self) -> None:
+        """A Pi that is gone for good is taken out of the lists, when it is revoked or later; others stay."""
+        for name, number in (("lab", 7), ("other", 8)):
+            await self.desk.put(DATABASE, names.document(name, number))
+            for database, kind in ((STATUS, "heartbeat"), (STATUS, "log"), (DATABASE, "heartbeat")):
+                await self.desk.put(database, {"_id": f"{number}_{kind}", "type": kind, "mac_id": number})
+        await enrol.enrol(self.desk, 7, "p")
+        self.assertEqual((await self.himbeerecouch("revoke", "lab", "--yes")).exit_code, 0)
+        self.assertEqual([pi.mac_id for pi in await heartbeats.fleet(self.desk)], [7, 8])
+        ran = await self.himbeerecouch("revoke", "lab", "--forget", "--yes")
+        self.assertEqual((ran.exit_code, ran.stdout.split(".")[0]), (0, "7: forgotten"))
+        self.assertEqual([pi.mac_id for pi in await heartbeats.fleet(self.desk)], [8])
+        for database in (DATABASE, STATUS):
+            rows = await self.desk.all_docs(database, start="7", end="8")
+            self.assertEqual([row["id"] for row in rows], [])
+        await enrol.enrol(self.desk, 8, "p")
+        ran = await self.himbeerecouch("revoke", "8", "--forget", input="y\n")
+        self.assertEqual((ran.exit_code, ran.stdout.count("8: ")), (0, 2))
+        self.assertEqual(await heartbeats.fleet(self.desk), [])
 
 
 class ActionTests(PiCase):

@@ -5,7 +5,15 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from himbeerecouch.discovery import ask
-from himbeerecouch.errors import AlreadyEnrolled, LoginRefused, NotAnAdmin, NotEnrolled, NotSetUp, SeveralPasswords
+from himbeerecouch.errors import (
+    AlreadyEnrolled,
+    Conflict,
+    LoginRefused,
+    NotAnAdmin,
+    NotEnrolled,
+    NotSetUp,
+    SeveralPasswords,
+)
 from himbeerecouch.fleet import desk as desk_module
 from himbeerecouch.fleet import enrol, network, rights
 from himbeerecouch.model import Answer
@@ -36,6 +44,28 @@ class EnrolTests(CliCase):
         await enrol.enrol(self.desk, MAC_ID, "p")
         error = await self.failing(NotAnAdmin, enrol.revoke(self.desk_of(str(MAC_ID), "p"), MAC_ID + 1))
         self.assertEqual(error.name, str(MAC_ID))
+
+    async def test_forgotten_while_it_writes(self) -> None:
+        """A heartbeat that the Pi has written just now is taken away too, and one that never ends is an error."""
+        id = f"{MAC_ID}_heartbeat"
+        heartbeat = {"_id": id, "type": "heartbeat", "mac_id": MAC_ID}
+        await self.desk.put(STATUS, heartbeat)
+        delete, writes = self.desk.delete, [1]
+
+        async def slow(db: str, document_id: str, rev: str) -> str:
+            if writes:
+                writes.pop()
+                await self.desk.put(STATUS, {**heartbeat, "_rev": rev})
+            return await delete(db, document_id, rev)
+
+        self.patch(self.desk, "delete", slow)
+        await enrol.forget(self.desk, MAC_ID)
+        self.assertIsNone(await self.desk.find_one(STATUS, id))
+        await self.desk.put(STATUS, heartbeat)
+        writes += [1] * 9
+        await self.failing(Conflict, enrol.forget(self.desk, MAC_ID))
+        await self.desk.ask("DELETE", STATUS)
+        await enrol.forget(self.desk, MAC_ID)
 
     async def test_enrolled_already(self) -> None:
         """A user that is there keeps its password, unless that is to be replaced; it keeps what else it has."""

@@ -109,7 +109,6 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "commands.task",
         "couch.client",
-        "fleet.enrol",
         "fleet.logs",
         "fleet.names",
         "fleet.orders",
@@ -118,7 +117,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "fleet.waiting",
         "programs.keeper",
     ),
-    ("commands.entry", "fleet.heartbeats", "fleet.programs"),
+    ("commands.entry", "fleet.enrol", "fleet.heartbeats", "fleet.programs"),
     ("commands.executor",),
     # ... then the services ...
     ("commands.runner", "couch.changes", "discovery.ask", "discovery.responder", "programs.host", "status.service"),

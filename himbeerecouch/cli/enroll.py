@@ -13,7 +13,14 @@ from attrs import field, frozen
 from himbeerecouch.cli import ask, show
 from himbeerecouch.cli.context import with_desk
 from himbeerecouch.cli.probe import discovery_options
-from himbeerecouch.errors import AlreadyEnrolled, HimbeerecouchError, NobodyAnswered, SeveralAnswered, SeveralPasswords
+from himbeerecouch.errors import (
+    AlreadyEnrolled,
+    HimbeerecouchError,
+    NobodyAnswered,
+    NotEnrolled,
+    SeveralAnswered,
+    SeveralPasswords,
+)
 
 if TYPE_CHECKING:
     from himbeerecouch.fleet.desk import Desk
@@ -235,10 +242,13 @@ def _read(file: str) -> str:
 
 @click.command()
 @click.argument("pi")
+@click.option("--forget", is_flag=True, help="Take it out of all lists as well: its name, its status and its log.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @with_desk
-async def revoke(desk: Desk, pi: str, yes: bool) -> int:
+async def revoke(desk: Desk, pi: str, forget: bool, yes: bool) -> int:
     """Take the user of a Pi away, so that it can't log in any more.
+
+    It stays in the lists as one that is offline, unless it is to be forgotten.
 
     \b
     Example:
@@ -247,8 +257,16 @@ async def revoke(desk: Desk, pi: str, yes: bool) -> int:
     from himbeerecouch.fleet import enrol, names
 
     mac_id = await names.resolve(desk, pi)
-    if not yes and not ask.confirm(desk, f"Shall the Pi {mac_id} not be able to log in any more?"):
+    question = f"Shall the Pi {mac_id} not be able to log in any more{', and be forgotten' if forget else ''}?"
+    if not yes and not ask.confirm(desk, question):
         raise click.Abort
-    await enrol.revoke(desk, mac_id)
-    click.echo(f"{mac_id}: revoked. What it runs goes on until it is switched off")
+    try:
+        await enrol.revoke(desk, mac_id)
+        click.echo(f"{mac_id}: revoked. What it runs goes on until it is switched off")
+    except NotEnrolled:
+        if not forget:
+            raise
+    if forget:
+        await enrol.forget(desk, mac_id)
+        click.echo(f"{mac_id}: forgotten. Its programs and commands are still in the database")
     return 0

@@ -10,13 +10,15 @@ from collections.abc import Collection
 
 from attrs import evolve
 
-from himbeerecouch.errors import AlreadyEnrolled, NotAnAdmin, NotEnrolled, NotFound, NotSetUp
-from himbeerecouch.fleet import rights
+from himbeerecouch.errors import AlreadyEnrolled, Conflict, NotAnAdmin, NotEnrolled, NotFound, NotSetUp
+from himbeerecouch.fleet import names, rights
 from himbeerecouch.fleet.desk import Desk
 from himbeerecouch.fleet.rights import Security, User
 from himbeerecouch.model import Json
 
 USERS = "_users"
+ATTEMPTS = 3
+"""A Pi that was revoked writes once more at the most."""
 
 
 def user_id(mac_id: int) -> str:
@@ -59,6 +61,28 @@ async def revoke(desk: Desk, mac_id: int) -> None:
         who = await desk.who()
         raise NotEnrolled(mac_id) if who.is_admin else NotAnAdmin(who.name)
     await desk.delete(USERS, user_id(mac_id), there["_rev"])
+
+
+async def forget(desk: Desk, mac_id: int) -> None:
+    """Take away what says that there is a Pi ``mac_id``: its names, and the status and the log that it wrote."""
+    await names.take(desk, mac_id)
+    for database in (desk.status_database, desk.database):
+        for id in (f"{mac_id}_heartbeat", f"{mac_id}_log"):
+            await _take_away(desk, database, id)
+
+
+async def _take_away(desk: Desk, database: str, id: str) -> None:
+    for attempt in range(ATTEMPTS):
+        try:
+            there = await desk.find_one(database, id)
+            if there is not None:
+                await desk.delete(database, id, there["_rev"])
+            return
+        except NotFound:  # there is no such database, or somebody else was faster
+            return
+        except Conflict:  # the Pi has written it just now
+            if attempt == ATTEMPTS - 1:
+                raise
 
 
 async def mark(desk: Desk) -> object:
