@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { inAllLooks, login, open, startBrowser, startWorld, until } from './harness.mjs';
+import { inAllLooks, login, open, SIZES, startBrowser, startWorld, until } from './harness.mjs';
 
 let world, browser;
 
@@ -247,6 +247,13 @@ test('a conflict shows both versions, theirs can be taken over in part, and neit
   await press(page, 'Save', { exact: true });
   await page.getByRole('heading', { name: 'There is another version' }).waitFor();
   await inAllLooks(page, 'editor-conflict');
+  await page.setViewportSize(SIZES.phone);
+  const covered = await page.locator('.cm-chunkButtons').first().evaluate((buttons) => {
+    const line = buttons.parentElement.querySelector('.cm-deletedLine').getBoundingClientRect();
+    return buttons.getBoundingClientRect().bottom > line.top + 1;
+  });
+  assert.equal(covered, false, 'the buttons cover the line that they are for');
+  await page.setViewportSize(SIZES.desk);
   assert.equal((await world.do('get', { id }))._rev, theirs);
   // The arrow: not before it is wide again.
   await page.getByRole('button', { name: 'Take this over →' }).last().focus();

@@ -33,7 +33,7 @@ export const PI_STATES = {
 /** [tone, words] for a program of a heartbeat. */
 export function shownState({ state, error }) {
   // Where it is always to begin again, it waits for that after a good end as well.
-  if (state === 'backoff' && !error) return ['busy', 'ended, begins again'];
+  if (state === 'backoff' && !error) return ['busy', 'between two runs'];
   return Object.hasOwn(PROGRAM_STATES, state) ? PROGRAM_STATES[state] : ['unknown', state];
 }
 

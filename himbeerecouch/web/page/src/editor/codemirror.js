@@ -86,6 +86,9 @@ const theme = EditorView.theme({
   '&.cm-merge-a .cm-changedLineGutter, .cm-deletedLineGutter': { background: 'var(--bad)' },
   '&.cm-merge-b .cm-changedLineGutter': { background: 'var(--good)' },
   '.cm-merge-revert button, .cm-chunkButtons button': { minHeight: '1.25rem', padding: '0 0.25rem', lineHeight: '1.1' },
+  // Above the lines that they are for: on a phone they would cover them.
+  '.cm-deletedChunk .cm-chunkButtons': { position: 'static', textAlign: 'end' },
+  '.cm-deletedChunk .cm-chunkButtons button': { color: 'var(--text)', border: '1px solid var(--edge)', margin: '2px 4px 2px 0', minHeight: '1.5rem' },
   '.cm-collapsedLines': { background: 'var(--raised)', color: 'var(--quiet)' },
   '.cm-diagnostic': { padding: '0.25rem 0.5rem' },
   '.cm-foldPlaceholder': { backgroundColor: 'transparent', color: 'var(--code-comment)', border: '1px solid var(--code-edge)' },

@@ -24,11 +24,15 @@ export function Facts({ macId, title, beat, warnings, online }) {
   ];
   return (
     <section class="facts" aria-label="What the Pi tells of itself">
-      {warnings.map((warning) => (
-        <State key={warning} tone={online ? 'bad' : 'unknown'}>
-          {warning}
-        </State>
-      ))}
+      {warnings.length > 0 && (
+        <p class="warnings">
+          {warnings.map((warning) => (
+            <State key={warning} tone={online ? 'bad' : 'unknown'}>
+              {warning}
+            </State>
+          ))}
+        </p>
+      )}
       <dl>
         {facts
           .filter(([, value]) => value !== null && value !== undefined && value !== false && value !== '')
