@@ -21,7 +21,10 @@ def encode(what: str, value: Any) -> bytes:
 
 def date_of(headers: Headers, name: bytes) -> float | None:
     """Give the Unix time in a header such as ``Date``; None where there is none."""
+    given = headers.getRawHeaders(name)
+    if not given:
+        return None
     try:
-        return float(stringToDatetime((headers.getRawHeaders(name) or [b""])[0]))
+        return float(stringToDatetime(given[0]))
     except (ValueError, KeyError, IndexError, OverflowError):
         return None
