@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch import errors
+from himbeerecouch.couch import changes
 from himbeerecouch.couch.changes import Changes
 from himbeerecouch.model import Batch, DatabaseInfo, Json, Row
 
@@ -210,6 +212,17 @@ class ChangesTests(SynchronousTestCase):
         self.answer(errors.Unavailable("it"))
         self.changes.resync()
         self.assertEqual(len(self.notes.heard), 3)
+
+    def test_routine(self) -> None:
+        """To read all afresh every 15 minutes is routine, and not logged: an idle daemon writes nothing to a card."""
+        logged: list[Any] = []
+        self.patch(changes, "log", Logger(observer=cast(Any, logged.append)))
+        self.changes.startService()
+        self.assertEqual([event["reason"] for event in logged], ["start"])
+        for _ in range(46):
+            self.clock.advance(20)
+            self.answer(Batch((), "6-a"))
+        self.assertEqual((len(self.notes.heard), len(logged)), (2, 1))
 
     def test_news(self) -> None:
         """What may work now is tried at once; a poll that is well goes on, unless it is another server's."""

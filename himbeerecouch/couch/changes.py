@@ -28,7 +28,7 @@ from himbeerecouch.couch.asks import (
     Wait,
 )
 from himbeerecouch.couch.client import Couch
-from himbeerecouch.couch.follower import Follower
+from himbeerecouch.couch.follower import ROUTINE, Follower
 from himbeerecouch.errors import CouchError, Unavailable
 from himbeerecouch.model import Row
 
@@ -183,12 +183,13 @@ class Changes(Service):
     def _deliver(self, delivery: Delivery) -> None:
         try:
             if delivery.resync is not None:
-                log.info(
-                    "{database}: read afresh, {count} documents ({reason})",
-                    database=self._database,
-                    count=len(delivery.rows),
-                    reason=delivery.resync,
-                )
+                if delivery.resync != ROUTINE:  # a log lies on a card, which an idle daemon does not wear out
+                    log.info(
+                        "{database}: read afresh, {count} documents ({reason})",
+                        database=self._database,
+                        count=len(delivery.rows),
+                        reason=delivery.resync,
+                    )
                 self._listener.snapshot(delivery.rows)
             else:
                 self._listener.changed(delivery.rows)

@@ -47,6 +47,8 @@ from himbeerecouch.model import Batch, DatabaseInfo, Row
 
 REFUSED_S = 75.0
 REFUSED_JITTER_S = 15.0
+ROUTINE = "time has passed"
+"""Why all is read afresh where nothing has given reason to."""
 
 
 class Phase(Enum):
@@ -121,7 +123,7 @@ class Follower:
         if now < self._not_before:
             return Wait(self._not_before)
         if self._phase is Phase.POLL and now - self._synced_at >= self._timing.resync_s:
-            self.resync("time has passed")
+            self.resync(ROUTINE)
         self._asked_at = now
         if self._phase in _PLAIN:
             return _PLAIN[self._phase]
