@@ -96,20 +96,19 @@ class HeartbeatTests(StatusCase):
         daemon = self.world.start()
         self.until(lambda doc: doc["state"] == "running")
         self.world.server.kill()
-        began = time.monotonic()
         self.assertEqual(daemon.stop(), 0)
-        self.assertLess(time.monotonic() - began, 2)
+        [said] = daemon.lines("the last heartbeat could not be written")
+        self.assertNotIn("Cancelled", said)
 
     def test_end_with_a_server_that_hangs(self) -> None:
-        """A server that does not answer is given a second for the last heartbeat, and no more."""
+        """A server that does not answer does not keep the daemon: the last heartbeat is given up."""
         daemon = self.world.start()
         self.until(lambda doc: doc["state"] == "running")
         self.world.server.process.send_signal(signal.SIGSTOP)
-        began = time.monotonic()
         self.assertEqual(daemon.stop(), 0)
-        self.assertLess(time.monotonic() - began, 4)  # the promise is 2 s; a busy machine takes its own time
         self.world.server.process.send_signal(signal.SIGCONT)
-        self.assertEqual(len(daemon.lines("the last heartbeat could not be written")), 1)
+        [said] = daemon.lines("the last heartbeat could not be written")
+        self.assertIn("Cancelled", said)
 
     def test_somebody_else_writes_it(self) -> None:
         """A document that was changed or deleted by somebody else is written over."""
