@@ -181,14 +181,18 @@ class SettingsTests(SynchronousTestCase):
         return CliRunner().invoke(himbeerecouch, arguments, env={"NO_COLOR": "1", **environment})
 
     def test_server(self) -> None:
-        """The server is that of the option, before or behind the command, else the environment, else a file."""
+        """The server is that of an option, before or behind the command, else the environment, else a file."""
         file = Path(self.mktemp())
         file.write_text("http://filed:5984\n")
         self.assertEqual(
             self.run_where("where", "--server-file", str(file)).stdout, "http://filed:5984 nedm/raspberries\n"
         )
         told = {"HIMBEERECOUCH_SERVER": "https://told/", "HIMBEERECOUCH_DATABASE": "other"}
-        self.assertEqual(self.run_where("where", "--server-file", str(file), **told).stdout, "https://told:443 other\n")
+        self.assertEqual(self.run_where("where", **told).stdout, "https://told:443 other\n")
+        for line in (["--server-file", str(file), "where"], ["where", "--server-file", str(file)]):
+            self.assertEqual(self.run_where(*line, **told).stdout, "http://filed:5984 other\n")
+        both = ["--server", SERVER, "--server-file", str(file), "where"]
+        self.assertEqual(self.run_where(*both, **told).stdout, f"{SERVER} other\n")
         for line in (["--server", SERVER, "where"], ["where", "--server", SERVER]):
             ran = self.run_where(*line, **told)
             self.assertEqual((ran.stdout, ran.exit_code), (f"{SERVER} other\n", 3))

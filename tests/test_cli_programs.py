@@ -124,6 +124,15 @@ class DeployTests(CommandCase):
         ran = await self.done("deploy", str(self.here / "lib"), "--to", PI)
         self.assertIn("nothing to run (it has no module main", ran.stdout)
 
+    async def test_nothing_to_run(self) -> None:
+        """A folder without main.py does not take the place of a program that runs, unless that is forced."""
+        await self.program(ID, name="lib")
+        self.write("lib/Main.py", "def main(): pass\n")
+        self.assertIn("no main.py in it", await self.failed("deploy", str(self.here / "lib"), "--to", PI))
+        self.assertIn("code", await self.desk.get(DATABASE, ID))
+        await self.done("deploy", str(self.here / "lib"), "--to", PI, "--force")
+        self.assertNotIn("code", await self.desk.get(DATABASE, ID))
+
     async def test_dry_run(self) -> None:
         """--dry-run shows what would change, and changes nothing."""
         path = self.write("blink.py")

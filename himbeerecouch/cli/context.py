@@ -48,8 +48,10 @@ class Settings:
     """Runs a coroutine in a reactor; tests have one of their own."""
 
     def overridden(self, given: Mapping[str, str | None]) -> Settings:
-        """Give these settings with what somebody has said after all."""
+        """Give these settings with what somebody has said after all; a server file takes the place of a server."""
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if "server_file" in changes:
+            changes.setdefault("server", None)
         return evolve(self, **changes)
 
     def url(self) -> str:

@@ -27,7 +27,9 @@ T = TypeVar("T")
 @click.option("--name", help="Without it: the file's name without .py, or the folder's.")
 @click.option("--watch", is_flag=True, help="Deploy it again whenever it is saved, until Ctrl-C.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and save nothing.")
-@click.option("--force", is_flag=True, help="Also if it does not compile with the Python of this machine.")
+@click.option(
+    "--force", is_flag=True, help="Also if it does not compile with the Python of this machine, or runs nothing."
+)
 @rollout.wait_option
 @show.json_option
 @with_desk

@@ -56,7 +56,10 @@ def read(path: Path) -> Json:
 
 
 async def check(reactor: Any, path: Path, found: Json, *, force: bool) -> None:
-    """Say what Python has against the sources.  Raises click.ClickException for errors, unless they are forced."""
+    """Say what Python has against the sources.
+
+    Raises click.ClickException for errors, and where nothing would run, unless that is forced.
+    """
     files = sources.files(found)
     told = zip(files, await syntax.findings(reactor, list(files.values())), strict=True)
     complaints = [(file, each) for file, those in told for each in those]
@@ -67,6 +70,11 @@ async def check(reactor: Any, path: Path, found: Json, *, force: bool) -> None:
     if any(not each.warning for _, each in complaints) and not force:
         raise click.ClickException(
             "this does not compile, and nothing was saved. If it is only for another version of Python: --force"
+        )
+    if "code" not in found and not found.get("global_modules") and not force:
+        raise click.ClickException(
+            f"{path}: there is no main.py in it, and nothing in a folder {source_tree.GLOBAL}: it would run nothing. "
+            "Nothing was saved. If that is meant: --force"
         )
 
 

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from himbeerecouch.cli.context import Settings, connection
 from himbeerecouch.version import VERSION
@@ -76,4 +77,6 @@ def himbeerecouch(ctx: click.Context, /, **given: str | None) -> None:
     """
     if "NO_COLOR" in os.environ:
         ctx.color = False
+    if given["server_file"] is not None and ctx.get_parameter_source("server") is ParameterSource.ENVIRONMENT:
+        given["server"] = None  # what is said here and now goes before what was said once
     ctx.obj = (ctx.find_object(Settings) or Settings()).overridden(given)
