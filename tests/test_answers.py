@@ -134,10 +134,11 @@ class ErrorTests(SynchronousTestCase):
         self.assertIs(type(refused), errors.Unavailable)
 
     def test_retry_after(self) -> None:
-        """What the server asks for is in the error."""
-        error = answers.error_of("it", "GET", 503, b"", 17.0)
-        assert isinstance(error, errors.Unavailable)
-        self.assertEqual(error.retry_after_s, 17.0)
+        """What the server asks for is in the error; who asks for years gets ten minutes."""
+        for asked, given in ((17.0, 17.0), (None, None), (999_999_999.0, 600.0)):
+            error = answers.error_of("it", "GET", 503, b"", asked)
+            assert isinstance(error, errors.Unavailable)
+            self.assertEqual(error.retry_after_s, given)
 
     def test_reason_is_short(self) -> None:
         """A reason is one line of at most 200 characters."""

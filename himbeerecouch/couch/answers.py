@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
+from himbeerecouch.couch.gate import RETRY_AFTER_MAX_S
 from himbeerecouch.errors import (
     AnswerTooDeep,
     BadAnswer,
@@ -84,6 +85,9 @@ def error_of(what: str, method: str, status: int, body: bytes | None, retry_afte
         refused = status == 500 and method != "GET" and any(word in reason for word in _REFUSED_AS_500)
         kind = Forbidden if refused else Unavailable
     if kind is Unavailable:
+        if retry_after_s is not None:
+            # A mistake in a proxy's page for maintenance would keep a Pi away for years.
+            retry_after_s = min(retry_after_s, RETRY_AFTER_MAX_S)
         return Unavailable(what, status=status, reason=reason, retry_after_s=retry_after_s)
     return (kind or BadRequest)(what, status=status, reason=reason)
 
