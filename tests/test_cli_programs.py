@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import click
 from click.testing import Result
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -265,6 +266,16 @@ class DeployTests(CommandCase):
         self.assertIn("nothing was saved. If it is only for another version", text)
         self.assertIn("was saved meanwhile, by admin at 20", text)
         self.assertEqual((await self.desk.get(DATABASE, ID))["code"], "theirs")
+
+    async def test_watch_that_can_not_tell(self) -> None:
+        """--watch ends where it can't say any more what becomes of what it has saved."""
+
+        async def finish(*_: Any, **__: Any) -> int:
+            raise click.ClickException("the output can't be written")
+
+        self.patch(rollout, "finish", finish)
+        text = await self.failed("deploy", self.write("blink.py"), "--to", PI, "--watch")
+        self.assertIn("the output can't be written", text)
 
     def later(self, work: Any) -> None:
         from twisted.internet.defer import Deferred

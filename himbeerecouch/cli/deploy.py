@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from himbeerecouch.cli import local, rollout, show
 from himbeerecouch.cli.context import with_desk
@@ -140,7 +141,6 @@ class Rollout:
     async def go_on(self, called: Mapping[int, str], sources: Json) -> int:
         """Save it again whenever it has changed here, until somebody else has saved it too, or Ctrl-C."""
         saves = local.Saves(self._desk.reactor, self._path)
-        telling: Deferred[int | None] = succeed(None)
         try:
             while True:
                 steps = await self.save(called, sources)
@@ -150,15 +150,34 @@ class Rollout:
                 if any(step.saved.rev is None for step in steps):
                     return await self.finish(called, *steps)
                 show.say(f"watching {self._path}; Ctrl-C ends")
-                telling = Deferred.fromCoroutine(self._tell(called, *steps))
-                sources = await self._changed(saves, sources)
-                # What has been saved since makes the outcome of this one unimportant.
-                telling.cancel()
+                sources = await self._next(called, steps, saves, sources)
         except CancelledError:
             return 0
         finally:
-            telling.cancel()
             saves.close()
+
+    async def _next(
+        self, called: Mapping[int, str], steps: Sequence[rollout.Step], saves: local.Saves, sources: Json
+    ) -> Json:
+        """Tell what becomes of the steps, until there are other sources.  Raises what keeps it from telling."""
+        failures: list[Failure] = []
+        changed = Deferred.fromCoroutine(self._changed(saves, sources))
+
+        def fail(failure: Failure) -> None:
+            failures.append(failure)
+            changed.cancel()
+
+        telling = Deferred.fromCoroutine(self._tell(called, *steps))
+        telling.addErrback(fail)
+        try:
+            return await changed
+        except CancelledError:
+            for failure in failures:
+                failure.raiseException()
+            raise
+        finally:
+            # What has been saved since makes the outcome of this one unimportant.
+            telling.cancel()
 
     async def _tell(self, called: Mapping[int, str], *steps: rollout.Step) -> None:
         with suppress(CancelledError):
