@@ -35,7 +35,7 @@ DEPLOYS = 3
 """Whose processor time is taken, with all that follows; their heartbeats are not put off yet."""
 MOST_DEPLOYS, DEPLOYS_S = 30, 20.0
 """So many, those included, are timed, unless it takes longer."""
-MOST_RETURNS, RETURNS_S = 3, 60.0
+MOST_RETURNS, RETURNS_S = 3, 45.0
 """So often the server is killed, unless it takes longer."""
 PATH = "/" + quote(fleet.DATABASE, safe="")
 PROGRAM = """
