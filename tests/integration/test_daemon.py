@@ -146,7 +146,7 @@ class ProgramTests(SynchronousTestCase):
         self.assertEqual(len(daemon.lines(" quits")), 200)
 
     def test_many_edits(self) -> None:
-        """Of a thousand quick edits the last one is what runs, with threads and descriptors as before."""
+        """Of a thousand quick edits the last one is what runs, and neither threads nor descriptors have piled up."""
         self.world.program("blink", LOOP.format("edit none"))
         daemon = self.world.start(wait="edit none runs")
         threads, descriptors = daemon.threads(), daemon.descriptors()
@@ -158,9 +158,9 @@ class ProgramTests(SynchronousTestCase):
                 {"_rev": rev, "type": MAC_ID, "name": "blink", "code": LOOP.format(f"edit {number:03}")},
             )["rev"]
         daemon.wait_for("edit 999 runs")
-        # One more is there for good once the first program has been written to the disk.
-        until(lambda: daemon.threads() <= threads + 1, "threads as before")
-        self.assertLessEqual(daemon.descriptors(), descriptors + 1)
+        # What pools keep: the disk's thread, that of a program that ended while the next one began, two connections.
+        until(lambda: daemon.threads() <= threads + 3, "threads nearly as before")
+        until(lambda: daemon.descriptors() <= descriptors + 3, "descriptors nearly as before")
         self.assertEqual(self.world.command("alive", "true")["execution"]["state"], "done")
 
 
