@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from himbeerecouch.embedded import changes, edits, http, validate
 from himbeerecouch.embedded.accounts import Accounts, Admin
 from himbeerecouch.embedded.feeds import Filter, Poll
+from himbeerecouch.embedded.indexes import Index
 from himbeerecouch.embedded.refused import Refused
 from himbeerecouch.embedded.security import User
 from himbeerecouch.embedded.storage import Database
@@ -561,7 +562,7 @@ class GuardTests(WireCase):
 
     def test_mistakes(self) -> None:
         """A guard that does not compile, or is none, is 400."""
-        for source in ("function (", "5", "while (true) {}", 5):
+        for source in ("function (", "5", "while (true) {}", "function () {\0}", 5):
             self.assertEqual(self.ask("PUT", "/db/_design/g", {"validate_doc_update": source}).status, 400, source)
 
     def test_verdicts(self) -> None:
@@ -812,6 +813,23 @@ class TroubleTests(WireCase):
         self.patch(database, "put", fail)
         self.assertEqual(self.ask("PUT", "/db/a", {}).status, 500)
         self.assertEqual(self.ask("POST", "/db/_bulk_docs", {"docs": [{}]}).status, 500)
+
+    def test_mistake_at_write(self) -> None:
+        """A write that fails half-way for whatever reason is undone: the next one does not bring it along."""
+        self.ask("POST", "/db/_index", {"ddoc": "i", "name": "by-a", "index": {"fields": ["a"]}})
+        with mock.patch.object(Index, "key_of", side_effect=KeyError("oops")):
+            self.assertEqual(self.ask("PUT", "/db/half", {"a": 1}).status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        self.put("whole", {"a": 1})
+        self.assertEqual(self.ask("GET", "/db/half").status, 404)
+        self.assertEqual([row["id"] for row in self.ask("GET", "/db/_changes").json["results"]], ["_design/i", "whole"])
+
+    def test_odd_names_of_indexes(self) -> None:
+        """An index with half a character in its name is one like others."""
+        self.ask("POST", "/db/_index", {"ddoc": "i", "name": "\ud800", "index": {"fields": ["a"]}})
+        self.put("x", {"a": 1})
+        found = self.ask("POST", "/db/_find", {"selector": {"a": 1}, "use_index": ["i", "\ud800"]})
+        self.assertEqual([each["_id"] for each in found.json["docs"]], ["x"])
 
     def test_mistake_of_ours(self) -> None:
         """An error that nobody expected is 500 and logged, and the server goes on."""

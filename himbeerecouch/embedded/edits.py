@@ -102,6 +102,9 @@ def write(room: Room, user: User, draft: Draft, *, new_edits: bool = True) -> Le
     except sqlite3.Error as error:
         database.abandon(error)
         raise Refused(500, "internal_server_error", f"could not be written: {error}") from error
+    except Exception as error:
+        database.abandon(error)  # half a write must not be committed with the next one
+        raise
     return new
 
 

@@ -268,4 +268,5 @@ def _same(index: Index, among: Sequence[Index]) -> Index:
 
 
 def _index_name(index: Index) -> str:
-    return f"{index.ddoc}/{index.name}"
+    # sqlite takes no half of a character, which JSON may have.
+    return f"{index.ddoc}/{index.name}".encode("utf-8", "backslashreplace").decode("utf-8")

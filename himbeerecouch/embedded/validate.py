@@ -64,7 +64,7 @@ def compile_guard(source: Any) -> Verdict:
     try:
         context.eval(_WRAPPER % source.strip().rstrip(";"))
         judge = context.get("judge")
-    except quickjs.JSException as error:
+    except (quickjs.JSException, ValueError) as error:  # the latter for a NUL in it
         raise Refused(400, "compilation_error", f"validate_doc_update does not compile: {error}") from None
 
     def verdict(
