@@ -407,6 +407,21 @@ class DeadlineTests(CouchCase):
         self.connections.agent.flush()
         self.failureResultOf(waiting, errors.TooSlow)
 
+    def test_waiting_too_long(self) -> None:
+        """A request that got no place within a minute fails, and does not go out when there is one."""
+        self.do(self.couch.info(DB))
+        self.server.answer = lambda _: Answer(hangs=True)
+        poll, other = [
+            self.start(self.couch.changes(DB, since=1, limit=1, timeout_s=100.0, selector={})) for _ in range(2)
+        ]
+        self.clock.advance(59.9)
+        self.assertNoResult(other)
+        self.clock.advance(0.2)
+        self.failureResultOf(other, errors.TooSlow)
+        poll.cancel()
+        self.failureResultOf(poll, errors.Unavailable)
+        self.assertEqual(len(self.server.asked), 2)
+
     def test_turns(self) -> None:
         """Each request that comes back lets in the one that has waited longest for its place, and disturbs no other."""
         self.do(self.couch.info(DB))
