@@ -243,6 +243,10 @@ def make_daemon(
     login = Login(account.username, account.passwords(), accepted)
 
     def look_again(node: Node) -> None:
+        if unix.out_of_descriptors():
+            # A program that leaks them would keep its own mending out, and the Pi off the net for ever.
+            whole.replace("it can't open anything any more: a program opens files or sockets, and closes none")
+            return
         node.look_for_server()
         if account.look_again():
             login.replace(account.passwords())

@@ -9,6 +9,7 @@ import gc
 import json
 import linecache
 import os
+import resource
 import signal
 import sys
 import threading
@@ -36,6 +37,7 @@ ERROR_TAIL_CHARS = 500
 """So much of the error that a program ended with is handed over: the environment has little room (execve(2))."""
 PIECE_CHARS = 100_000
 """One variable of the environment has at most 128 KiB, name and NUL included."""
+MOST_DESCRIPTORS = 65536
 SWITCH_S = 0.0005
 """Shorter costs the programs more than it saves: at 0.1 ms half of their speed."""
 
@@ -278,10 +280,22 @@ def _close_all_on_exec() -> None:
     Ours are not, nor what Python opens.  But a thread that does not return is blocked in C more often than not, and C
     libraries do not care: their camera or serial port would stay busy until the next start.
     """
-    with contextlib.suppress(OSError):
-        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names are what is wanted
-            with contextlib.suppress(OSError):  # the one by which they were listed
-                os.set_inheritable(int(name), int(name) <= 2)
+    try:
+        numbers = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 - names are what is wanted
+    except OSError:  # such as that there is no descriptor left for it
+        numbers = list(range(min(MOST_DESCRIPTORS, resource.getrlimit(resource.RLIMIT_NOFILE)[0])))
+    for number in numbers:
+        with contextlib.suppress(OSError):  # it is not open, or no more
+            os.set_inheritable(number, number <= 2)
+
+
+def out_of_descriptors() -> bool:
+    """Whether this process can't open anything any more, not even a connection."""
+    try:
+        os.close(os.open("/", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno == errno.EMFILE
+    return False
 
 
 def remove_pid_file(path: str | None) -> None:

@@ -70,6 +70,17 @@ class HealthTests(SynchronousTestCase):
         gone = Health(Path(self.mktemp())).read()
         self.assertEqual((gone.health["disk_free_bytes"], gone.health["disk_read_only"]), (None, None))
 
+    def test_no_descriptor_left(self) -> None:
+        """Where no folder can be opened, what would be found there is not known, and that is no error."""
+
+        def refuse(*given: object) -> None:
+            raise OSError(24, "Too many open files")
+
+        self.patch(Path, "glob", refuse)
+        health = Health(self.root(PI)).read().health
+        self.assertEqual((health["cpu_temperature_c"], health["under_voltage"]), (None, None))
+        self.assertIsNotNone(health["load"])
+
     def test_cpu_temperature(self) -> None:
         """The zone of the processor counts, else the first that has a temperature."""
         zone = "sys/class/thermal/thermal_zone"

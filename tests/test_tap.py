@@ -15,7 +15,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from himbeerecouch import store, tap
+from himbeerecouch import store, tap, unix
 from himbeerecouch.errors import CaFileError, PasswordFileError, StateLocked
 from himbeerecouch.unix import Handover
 
@@ -122,6 +122,16 @@ class HouseTests(SynchronousTestCase):
         """A second one on one state folder is refused, before it has begun anything."""
         self.make()
         self.assertRaises(StateLocked, self.make)
+
+    def test_program_that_leaks_files(self) -> None:
+        """Where nothing can be opened any more, a failure of the feed makes the daemon replace itself."""
+        whole = self.make()
+        reasons: list[str] = []
+        self.patch(whole, "replace", reasons.append)
+        self.patch(unix, "out_of_descriptors", lambda: True)
+        next(iter(whole))._changes._failing()
+        self.assertEqual(len(reasons), 1)
+        self.assertIn("can't open anything any more", reasons[0])
 
     def test_bad_files(self) -> None:
         """A password file or a CA file that can't be used is refused."""

@@ -253,6 +253,19 @@ class HandoverTests(ProcessCase):
         self.assertTrue(os.get_inheritable(opened))
         self.replace({}, Handover())
         self.assertEqual((os.get_inheritable(1), os.get_inheritable(opened)), (True, False))
+        os.set_inheritable(opened, True)
+        self.patch(os, "listdir", self.refuse)
+        self.replace({}, Handover())
+        self.assertEqual((os.get_inheritable(1), os.get_inheritable(opened)), (True, False))
+
+    def refuse(self, *given: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def test_out_of_descriptors(self) -> None:
+        """That nothing can be opened any more is known; another error is not taken for it."""
+        self.assertFalse(unix.out_of_descriptors())
+        self.patch(os, "open", self.refuse)
+        self.assertTrue(unix.out_of_descriptors())
 
     def test_log(self) -> None:
         """It goes on logging where it did."""

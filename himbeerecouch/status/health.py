@@ -53,7 +53,7 @@ class Health:
         }
 
     def _cpu_temperature_c(self) -> float | None:
-        zones = sorted(self._root.glob("sys/class/thermal/thermal_zone*"))
+        zones = self._found("sys/class/thermal/thermal_zone*")
         # Whatever else has a sensor has a zone of its own; on a Pi the processor's is the first one.
         of_cpu = [zone for zone in zones if "cpu" in (_read(zone / "type") or "")]
         for zone in (*of_cpu, *zones):
@@ -64,11 +64,11 @@ class Health:
 
     def _under_voltage(self) -> bool | None:
         """Whether the supply is too weak now: by the kernel's own driver, else by the firmware."""
-        for sensor in sorted(self._root.glob("sys/class/hwmon/hwmon*")):
+        for sensor in self._found("sys/class/hwmon/hwmon*"):
             if _read(sensor / "name") == "rpi_volt":
                 alarm = _number(_read(sensor / "in0_lcrit_alarm"))
                 return None if alarm is None else alarm != 0
-        for file in sorted(self._root.glob("sys/devices/platform/soc*/*firmware/get_throttled")):
+        for file in self._found("sys/devices/platform/soc*/*firmware/get_throttled"):
             with contextlib.suppress(ValueError):
                 return bool(int(_read(file) or "", 16) & _UNDER_VOLTAGE_NOW)
         return None
@@ -95,6 +95,12 @@ class Health:
             "disk_free_bytes": disk.f_bavail * disk.f_frsize,
             "disk_read_only": bool(disk.f_flag & os.ST_RDONLY),
         }
+
+    def _found(self, pattern: str) -> list[Path]:
+        try:
+            return sorted(self._root.glob(pattern))
+        except OSError:  # such as that no more files can be opened
+            return []
 
     def _text(self, path: str) -> str | None:
         return _read(self._root / path)

@@ -57,6 +57,22 @@ def main():
 """
 
 
+LEAKS = """
+import resource, time
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+kept = []
+
+def main():
+    while not should_quit():
+        try:
+            kept.append(open("/dev/null"))
+        except OSError:
+            log("full")
+            time.sleep(0.01)
+"""
+
+
 class ProgramTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.world = World(self)
@@ -387,6 +403,20 @@ class TroubleTests(SynchronousTestCase):
         self.world.program("wake", LOOP.format("wake"))  # ends the poll that is let in by the old password
         self.world.program("after", LOOP.format("after"))
         daemon.wait_for("after runs")
+
+    def test_program_that_leaks_files(self) -> None:
+        """Where a program has opened all that can be, the daemon replaces itself: so its mending comes to run."""
+        self.world.make_database()
+        self.world.make_user()
+        self.world.program("leak", LEAKS)
+        daemon = self.world.start("--quit-timeout=2", wait="full")
+        self.world.server.kill()
+        time.sleep(1)  # until the program has taken what the connection had
+        self.world.server_up()
+        self.world.program("leak", LOOP.format("mended"))
+        daemon.wait_for("mended runs", within_s=60)
+        self.assertEqual(len(daemon.lines("replaces itself")), 1)
+        self.assertEqual(daemon.stop(), 0)
 
     def test_no_user_yet(self) -> None:
         """A Pi without a user says what to do; soon after a probe it tries again, and is in when the user is there."""
