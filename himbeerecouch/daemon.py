@@ -33,7 +33,8 @@ class Daemon(MultiService):
     """All services of the daemon, in the process that they run in.
 
     ``name`` is the state folder's path.  ``twistd`` are twistd's own parsed options, ``arguments`` is the command line
-    of ours.  ``close`` lets go of what has to be held until all services are gone, ``unlock`` of the lock alone.
+    of ours.  ``close`` lets go of what has to be held until all services are gone, ``unlock`` of the lock alone, which
+    ``sign`` says to be this process's.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Daemon(MultiService):
         quit_timeout_s: float,
         close: Callable[[], None],
         unlock: Callable[[], None],
+        sign: Callable[[], None],
     ) -> None:
         super().__init__()
         self._reactor = reactor
@@ -65,6 +67,7 @@ class Daemon(MultiService):
         self._quit_timeout_s = quit_timeout_s
         self._close = close
         self._unlock = unlock
+        self._sign = sign
         self._replacing: Deferred[None] | None = None
         self._folder = "/"
 
@@ -75,6 +78,7 @@ class Daemon(MultiService):
             self._pid_file = str(Path(self._pid_file).absolute())
             if self._twistd.get("pidfile"):
                 self._twistd["pidfile"] = self._pid_file
+        self._sign()
         left = offspring.orphans(self._name)
         if left:
             log.warn("ending what programs of a daemon before this one had started: {pids}", pids=left)

@@ -214,6 +214,14 @@ class StateFolder:
         except OSError as error:
             raise StateError(str(self.path / name), f"can't be renamed: {error.strerror}") from error
 
+    def sign(self) -> None:
+        """Name this very process as the one that has the lock: it was another one before it went to the background."""
+        if self._lock_fd >= 0 and self._memory is None:
+            try:
+                _sign(self._lock_fd)
+            except OSError as error:
+                log.warn("{path}: {error}", path=str(self.path / LOCK), error=error)
+
     def close(self) -> None:
         """Give the lock back.  Idempotent."""
         if self._lock_fd >= 0:
@@ -304,12 +312,16 @@ def _lock(path: Path, wait_s: float) -> int:
     try:
         _take(lock_fd, path, wait_s)
         _hand_over(lock_fd, path)
-        os.ftruncate(lock_fd, 0)
-        os.pwrite(lock_fd, b"%d\n" % os.getpid(), 0)
+        _sign(lock_fd)
     except BaseException:
         os.close(lock_fd)
         raise
     return lock_fd
+
+
+def _sign(lock_fd: int) -> None:
+    os.ftruncate(lock_fd, 0)
+    os.pwrite(lock_fd, b"%d\n" % os.getpid(), 0)
 
 
 def _lock_as_it_is(path: Path, wait_s: float) -> int:

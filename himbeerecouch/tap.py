@@ -354,6 +354,7 @@ def make_daemon(
         quit_timeout_s=config.quit_timeout,
         close=close,
         unlock=state.close,
+        sign=state.sign,
     )
     for service in (node, discovery, enrolment, lights):
         service.setServiceParent(whole)

@@ -80,6 +80,7 @@ class LifeTests(ProcessCase):
             quit_timeout_s=2.0,
             close=lambda: self.part.told.append("close"),
             unlock=lambda: self.part.told.append("unlock"),
+            sign=lambda: None,
         )
 
     def test_life(self) -> None:

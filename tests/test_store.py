@@ -267,6 +267,17 @@ class StateFolderTests(SynchronousTestCase):
             holder.kill()
         self.open()
 
+    def test_signed(self) -> None:
+        """Who has the lock may be another process by now, as after a fork; a disk that is full is no error."""
+        state = self.open()
+        self.patch(os, "getpid", lambda: 4_000_000)
+        state.sign()
+        self.assertIn("(pid 4000000)", str(self.assertRaises(StateLocked, self.open)))
+        with patch.object(os, "pwrite", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+            state.sign()
+        state.close()
+        state.sign()
+
     def test_lock_is_waited_for(self) -> None:
         """Somebody who has the lock for a moment only is waited for."""
         first = self.open()
