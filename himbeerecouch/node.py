@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -23,6 +24,8 @@ from himbeerecouch.programs.host import Host
 from himbeerecouch.status.service import Status
 
 SERVER_FILE_RETRY_S = 20.0
+KNOWN_ERRORS = 8
+"""Of so many global modules it is remembered why they do not compile."""
 REPEAT_S = 600.0
 """What goes on being wrong with the server file is logged again after this time."""
 
@@ -67,7 +70,8 @@ class Node(MultiService):
         self._shelf = shelf
         self._restored = restored
         self._quarantine = quarantine
-        self._compile_error = compile_error
+        # One that does not compile is asked about with each row of the feed, and on a small Pi that may take seconds.
+        self._compile_error = lru_cache(KNOWN_ERRORS)(compile_error)
         self._stale = stale
         self._settled = settled
         self._global_modules: Mapping[str, GlobalModule] = {}

@@ -187,6 +187,7 @@ class NodeTests(SynchronousTestCase):
         self.status = Status()
         self.url: str | ServerFileError = "http://server:5984"
         self.settled = 0
+        self.compiled: list[str] = []
         self.node = self.make()
 
     def make(self, *, stale: bool = False) -> Node:
@@ -205,10 +206,14 @@ class NodeTests(SynchronousTestCase):
             shelf=cast(Any, self.shelf),
             restored=self.restored,
             quarantine=cast(Any, self.quarantine),
-            compile_error=lambda source, name: "line 1" if source == "!" else None,
+            compile_error=self.compile_error,
             stale=stale,
             settled=settled,
         )
+
+    def compile_error(self, source: str, name: str) -> str | None:
+        self.compiled.append(name)
+        return "line 1" if source == "!" else None
 
     def read_server_file(self) -> str:
         if isinstance(self.url, ServerFileError):
@@ -227,6 +232,17 @@ class NodeTests(SynchronousTestCase):
         self.assertEqual(self.told(), [])
         self.node.changed([program("a", "2-b", "y"), Row("b", None, deleted=True)])
         self.assertEqual(self.told(), ["stop b", "start a 2-b"])
+
+    def test_global_modules_are_compiled_once(self) -> None:
+        """A global module is compiled when it is new, whether it compiles or not, and not with each row that comes."""
+        self.node.snapshot([row("good", global_modules={"g": ""}), row("bad", global_modules={"b": "!"})])
+        self.node.changed([program("a")])
+        self.node.changed([program("a", "2-b", "y")])
+        self.assertEqual(sorted(self.compiled), ["b", "g"])
+        self.assertEqual(len(self.node.rejected), 1)
+        self.node.changed([row("bad", "2-b", global_modules={"b": "x = 1"})])
+        self.assertEqual(self.compiled[2:], ["b"])
+        self.assertEqual(self.node.rejected, {})
 
     def test_saved_without_a_change(self) -> None:
         """A program that was saved without a change runs on, and is known by its new revision."""
