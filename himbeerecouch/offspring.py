@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ GRACE_S = 1.0
 """From SIGTERM to SIGKILL."""
 _in_child: tuple[Callable[[], None], ...] = ()
 _at_fork = False
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_held: dict[int, set[int]] = {}
+"""What each thread that forks had blocked before, by its identifier."""
 
 
 def mark(name: str) -> None:
@@ -48,17 +52,26 @@ def let_go_in_children(calls: Sequence[Callable[[], None]]) -> None:
     _in_child = tuple(calls)
     if not _at_fork:
         _at_fork = True
-        os.register_at_fork(after_in_child=_let_go)
+        os.register_at_fork(before=_hold, after_in_parent=_go_on, after_in_child=_let_go)
+
+
+def _hold() -> None:
+    # Python forgets the signals that come right after a fork: terminate() would be lost.
+    _held[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _go_on() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _held.pop(threading.get_ident()))
 
 
 def _let_go() -> None:
     if _in_child:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
         for call in _in_child:
             call()
+    _go_on()
 
 
 def descendants(proc: Path = Path("/proc")) -> list[int]:

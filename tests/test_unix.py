@@ -170,6 +170,17 @@ class ChildTests(ProcessCase):
         self.assertEqual(self.status_of(terminated), -signal.SIGTERM)
         self.assertEqual(self.reactor.stops, 0)
 
+    def test_signal_before_the_child_runs(self) -> None:
+        """A signal that is sent right after the fork is not lost: Python by itself forgets it."""
+        offspring.let_go_in_children([lambda: None])
+        for _ in range(5):
+            pid = os.fork()
+            if pid == 0:
+                time.sleep(5)
+                os._exit(99)
+            os.kill(pid, signal.SIGTERM)
+            self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), -signal.SIGTERM)
+
     def test_children_let_go(self) -> None:
         """A child has no handler of the daemon's, and forgets what it is told to; the daemon itself does not."""
         told: list[int] = []
