@@ -76,6 +76,14 @@ class GateTests(SynchronousTestCase):
         for start in times:
             self.assertLessEqual(len([at for at in times if start <= at < start + WINDOW_S]), LOGINS)
 
+    def test_slow_login(self) -> None:
+        """A login whose answer takes longer than it counts is as good as any."""
+        ticket = self.through(0, poll=True)
+        self.outside(WINDOW_S + 1)
+        self.gate.back(ticket, WINDOW_S + 2, Verdict.PROVEN)
+        self.through(WINDOW_S + 2)
+        self.assertTrue(self.gate.proven)
+
     def test_too_many_logins(self) -> None:
         """The fifth login is told how long it waits, and why."""
         for now in range(4):

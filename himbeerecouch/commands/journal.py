@@ -154,19 +154,18 @@ class Journal:
         try:
             data = self._state.read(FILE) or b""
             *lines, rest = data.split(b"\n")
-            torn = amid = False
+            torn = bool(rest)
             for line in lines:
                 record = records.parse(line)
                 if record is None:
                     torn = True
                 else:
-                    amid = amid or torn
                     self._keep(record, len(line) + 1)
-            # A power cut tears the end, which nothing was started by; anything else is none of ours.
-            if amid or (data and not self._records):
+            if torn:
+                # By a power cut, most likely, while it was being added: nothing had been started by it.
                 self._state.set_aside(FILE)
                 self._write_anew()
-            elif not torn and not rest:
+            else:
                 self._file_bytes = len(data)
         except StateError as error:
             log.warn("{error}: what it says of commands may not be known", error=error)

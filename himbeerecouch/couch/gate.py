@@ -7,6 +7,7 @@ a password which turns wrong costs four logins and not more.  Pure: the time and
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import math
 
@@ -124,7 +125,8 @@ class Gate:
         if ticket.login_at is not None:
             self._trying -= 1
         if ticket.login_at is not None and verdict in {Verdict.PROVEN, Verdict.NOTHING}:
-            self._logins.remove(ticket.login_at)
+            with contextlib.suppress(ValueError):  # it took so long that it counts no more
+                self._logins.remove(ticket.login_at)
         elif ticket.login_at is None and verdict in {Verdict.NEXT, Verdict.REFUSED, Verdict.LOCKED}:
             self._logins.append(now)
         if verdict not in {Verdict.UNANSWERED, Verdict.NOTHING}:
