@@ -272,12 +272,12 @@ class EndingTests(SynchronousTestCase):
         self.world.program("once", "def main():\n    log('once and for all')\n")
         self.world.program("stuck", "import threading\n\ndef main():\n    log('in it')\n    threading.Event().wait()\n")
         self.world.program("other", LOOP.format("other"))
-        self.world.program("mover", GOES_AWAY)
         daemon = self.world.start("--quit-timeout=2", wait="in it")
-        daemon.wait_for("nowhere now")
         daemon.wait_for("other runs")
         daemon.wait_for("once and for all")
-        time.sleep(0.3)  # until `once` is known to have finished
+        self.world.program("mover", GOES_AWAY)  # the last one: what measures coverage has to know where it is
+        daemon.wait_for("nowhere now")
+        time.sleep(0.3)  # until `once` and `mover` are known to have finished
         self.world.program("stuck", LOOP.format("unstuck"))
         daemon.wait_for("unstuck runs")
         daemon.wait_for("other runs", count=2)
