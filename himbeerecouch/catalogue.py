@@ -38,6 +38,8 @@ class Catalogue:
     """Of the rejected ones those that are programs for this Pi: document id -> revision."""
     watches: dict[str, float] = field(factory=dict)
     """Document id -> until when somebody looks at the log, as Unix time by the server's clock."""
+    changes: int = 0
+    """How many rows were about programs and global modules: those of commands are most, and change none of them."""
 
     @property
     def watched_until(self) -> float | None:
@@ -67,6 +69,7 @@ class Catalogue:
                 self.refused_programs[row.id] = row.document.get("_rev", "")
             return Gone(row.id)
         self.forget(row.id)
+        self.changes += reading.program is not None or reading.exports is not None
         if reading.program is not None:
             self.programs[row.id] = reading.program
         if reading.exports is not None:
@@ -77,12 +80,14 @@ class Catalogue:
 
     def forget(self, id: str) -> None:
         """The document ``id`` is nothing to this Pi any more."""
+        self.changes += id in self.programs or id in self.exports or id in self.rejected
         for known in (self.programs, self.exports, self.rejected, self.refused_programs, self.watches):
             known.pop(id, None)
 
     def _reject(self, id: str, reason: str) -> None:
         # What it exported before stays, as with a global module that does not compile: the programs that use it did
         # nothing wrong.
+        self.changes += 1
         for known in (self.programs, self.refused_programs, self.watches):
             known.pop(id, None)
         self.rejected[id] = reason

@@ -201,13 +201,17 @@ class Node(MultiService):
         vanished = (Row(id, None, deleted=True) for id in sorted(self.ids_in_use() - there))
         self._status.look_again()
         self._fold((*vanished, *rows), stale=self._stale)
+        self._take_effect()
         if self._stale:
             self._stale = False
             self._settled()
 
     def changed(self, rows: Sequence[Row]) -> None:
         """These documents have changed, in this order."""
+        before = self._catalogue.changes
         self._fold(rows, stale=False)
+        if self._catalogue.changes != before:
+            self._take_effect()
 
     def _fold(self, rows: Iterable[Row], *, stale: bool) -> None:
         # The server answers: what could not be stored there may be now.
@@ -222,6 +226,9 @@ class Node(MultiService):
             elif isinstance(news, Gone):
                 self._commands.gone(news.id)
         self._status.watched(self._catalogue.watched_until)
+
+    def _take_effect(self) -> None:
+        """Have that run, and be kept on the disk, which is in the catalogue now."""
         self._merge()
         self._quarantine.learn(self._catalogue.programs, self._global_modules)
         self.reconcile()

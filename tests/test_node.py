@@ -325,6 +325,25 @@ class NodeTests(SynchronousTestCase):
             [told.split(":")[0] for told in self.commands.told], ["run c1", "refuse c2", "run c0", "gone c1"]
         )
 
+    def test_commands_leave_programs_alone(self) -> None:
+        """What is only about commands has no program looked at: there may be a hundred, and commands are quick."""
+        self.node.snapshot([program("a")])
+        for rows, looked in (
+            ([row("c", type="7_cmd", cmd=["true"])], False),
+            ([row("c", type="7_cmd", cmd=[])], False),
+            ([Row("c", None, deleted=True), row("w", type="7_watch", until="2030-01-01T00:00:00Z")], False),
+            ([row("c", type="7_cmd", cmd=["true"]), program("a", "2-b")], True),
+            ([row("lib", type=8, global_modules={"g": ""})], True),
+            ([row("bad", type=MAC, code=5)], True),
+            ([Row("bad", None, deleted=True)], True),
+            ([row("a", type="7_cmd", cmd=["true"])], True),
+        ):
+            self.quarantine.told.clear()
+            self.shelf.kept.clear()
+            self.node.changed(rows)
+            self.assertEqual((bool(self.quarantine.told), bool(self.shelf.kept)), (looked, looked), rows)
+        self.assertEqual(self.host.programs, {})
+
     def test_stale_commands(self) -> None:
         """On the first start ever, commands of the first snapshot are too old; later ones are not."""
         node = self.make(stale=True)
