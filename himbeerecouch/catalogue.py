@@ -80,9 +80,11 @@ class Catalogue:
 
     def forget(self, id: str) -> None:
         """The document ``id`` is nothing to this Pi any more."""
-        self.changes += id in self.programs or id in self.exports or id in self.rejected
-        for known in (self.programs, self.exports, self.rejected, self.refused_programs, self.watches):
-            known.pop(id, None)
+        self.watches.pop(id, None)
+        if id in self.programs or id in self.exports or id in self.rejected:  # most rows are about none of these
+            self.changes += 1
+            for known in (self.programs, self.exports, self.rejected, self.refused_programs):
+                known.pop(id, None)
 
     def _reject(self, id: str, reason: str) -> None:
         # What it exported before stays, as with a global module that does not compile: the programs that use it did

@@ -18,6 +18,7 @@ MAX_NAME_CHARACTERS = 200
 MAX_ARGUMENT_BYTES = 128 * 1024 - 1
 """Linux's MAX_ARG_STRLEN is 128 KiB with the NUL at the end (execve(2))."""
 DEFAULT_TIMEOUT_S = 600.0
+_SOURCES = {"code", "modules", "global_modules"}
 _NESTING = {dict, list}
 _NOTHING = Reading()
 
@@ -29,12 +30,13 @@ def read(document: Json, mac_id: int, *, max_source_bytes: int) -> Reading:
     """
     if "ret" in document:  # answered; the indexes of the database leave these out, and so does the feed
         return _NOTHING
-    if is_command(document, mac_id):
-        return Reading(command=_command(document))
-    if document.get("type") == f"{mac_id}_watch":
-        return Reading(watched_until=_time(document, "until"))
+    if isinstance(document.get("type"), str):
+        if is_command(document, mac_id):
+            return Reading(command=_command(document))
+        if document["type"] == f"{mac_id}_watch":
+            return Reading(watched_until=_time(document, "until"))
     ours = is_program(document, mac_id)
-    if not ours and "global_modules" not in document:
+    if _SOURCES.isdisjoint(document) or not (ours or "global_modules" in document):
         return _NOTHING
     if _deeper_than(document, MAX_DEPTH):
         raise DocumentError(document["_id"], f"it is nested more than {MAX_DEPTH} levels deep")
