@@ -45,6 +45,7 @@ def idle(world: World, seconds: float) -> Iterator[Measurement]:
             bare.terminate()
             bare.wait()
             world.stop_daemon()
+            world.couch = world.connect()  # by now the server has closed the connection that nobody used
             for number in range(PROGRAMS):
                 world.delete(f"calm-{number}")
     percent, its_percent = ((b[0] - a[0]) / seconds * 100 for a, b in ((before, after), (its_before, its_after)))
