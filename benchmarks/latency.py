@@ -21,6 +21,8 @@ ANSWERED = "command sent -> answer in its document"
 REPLACED = "program saved again while it runs -> first line of the new main()"
 WARM_UP = 5
 AT_ONCE = 100
+SETTLE_S = 5.0
+"""By then the heartbeat has told of the last program, and what is kept of it is on the disk."""
 PROGRAM = """
 
 def main():
@@ -55,6 +57,7 @@ def latency(world: World, repetitions: int, *, full: bool) -> Iterator[Measureme
     ours, floor = [d.since_sent for d in deploys[WARM_UP:]], [f.since_sent for f in floors[WARM_UP:]]
     beside = {"bare long poll, compile and exec": floor}
     missing: dict[str, str] = {}
+    time.sleep(SETTLE_S)
     command: list[Latency] = []
     spawned: list[float] = []
     for number in range(WARM_UP + repetitions):
