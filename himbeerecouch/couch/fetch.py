@@ -9,12 +9,13 @@ from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as TLSError
 from service_identity import VerificationError
 from treq.client import HTTPClient
+from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, IDelayedCall
 from twisted.internet.protocol import Protocol
 from twisted.internet.protocol import connectionDone as connection_done
 from twisted.python.failure import Failure
-from twisted.web.client import URI, RequestGenerationFailed, RequestTransmissionFailed, ResponseDone, ResponseFailed
+from twisted.web.client import RequestGenerationFailed, RequestTransmissionFailed, ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
@@ -109,11 +110,31 @@ class BytesBody:
 
 
 class _Written(EncodedURL):
-    """A URL as it goes over the wire: treq would encode the host and all the rest once more, for each request."""
+    """A URL as it goes over the wire: treq would take it apart and encode all of it once more, for each request."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
 
     def to_uri(self) -> EncodedURL:
         """Give what treq asks for."""
         return self
+
+    def to_text(self, with_password: bool = False) -> str:
+        """Give what treq asks for."""
+        return self._text
+
+
+class _NoCookies(IndexableCookieJar):
+    """Holds no cookie: ``OriginAgent`` takes care of those that there are."""
+
+    def add_cookie_header(self, request: object) -> None:
+        """Add none."""
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        """Keep none."""
+
+
+_NO_COOKIES = _NoCookies()
 
 
 @implementer(IAgent)
@@ -128,15 +149,15 @@ class OriginAgent:
         self, agent: IAgent, origin: tuple[str, str, int], authorization: bytes | None, cookie: bytes | None = None
     ) -> None:
         self._agent = agent
-        self._origin = origin
+        scheme, host, port = origin
+        self._origin = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/".encode("ascii")
         self._own = {b"authorization": authorization, b"cookie": cookie}
 
     def request(
         self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
     ) -> Deferred[IResponse]:
         """Send one request; treq calls this."""
-        parsed = URI.fromBytes(uri)
-        if (parsed.scheme.decode(), parsed.host.decode(), parsed.port) != self._origin:
+        if not uri.startswith(self._origin):
             raise ValueError("a request to another server than the one in the server file")
         own = Headers() if headers is None else headers.copy()
         own.removeHeader("accept-encoding")
@@ -175,15 +196,16 @@ async def fetch(
     headers = Headers({"Accept": ["application/json"]})
     if body is not None:
         headers.setRawHeaders("Content-Type", ["application/json"])
-    client = HTTPClient(agent, data_to_body_producer=BytesBody)
+    client = HTTPClient(agent, _NO_COOKIES, BytesBody)
     data: Any = body  # which treq hands to its body producer as it is
     late: IDelayedCall | None = None
     try:
         request: Deferred[Any] = client.request(
             method,
-            _Written.from_text(url),
+            _Written(url),
             headers=headers,
             data=data,
+            cookies=_NO_COOKIES,
             allow_redirects=False,
             unbuffered=True,
             reactor=clock,

@@ -10,11 +10,13 @@ from twisted.web.http_headers import Headers
 
 from himbeerecouch.errors import BadRequest
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
 
 def encode(what: str, value: Any) -> bytes:
     """Write the body of a request; ``what`` names that in errors.  Raises BadRequest for what is no JSON."""
     try:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+        return _ENCODER.encode(value).encode("ascii")
     except (ValueError, TypeError, RecursionError) as e:
         raise BadRequest(what, reason=f"it can't be written as JSON: {e}") from None
 
