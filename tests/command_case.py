@@ -50,7 +50,7 @@ class CommandCase(SynchronousTestCase):
         for one in self.started:
             if not one.called:
                 one.callback("at last")
-        self.clock.advance(1000)
+        self.clock.pump([1000, 1000])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     async def act(self) -> str:

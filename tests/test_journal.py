@@ -103,6 +103,24 @@ class JournalTests(SynchronousTestCase):
         (past,) = self.open().settled()
         self.assertEqual((past.id, past.rev, past.claim, past.result), ("c", "1-a", "me-1", None))
 
+    def test_end_outlives_the_daemon(self) -> None:
+        """What is not synced is known to the next daemon all the same."""
+        journal = self.open()
+        journal.claimed(command(), "me-1", 12.5)
+        journal.ended("me-1", DONE, synced=False)
+        self.assertEqual([record.result for record in self.open().left()], [DONE])
+
+    def test_end_is_tried_again(self) -> None:
+        """What a full disk had not taken is written with the next sync, once there is room."""
+        journal = self.open()
+        journal.claimed(command(), "me-1", 12.5)
+        self.fill_disk()
+        journal.ended("me-1", DONE, synced=False)
+        self.fill_disk(full=False)
+        self.assertEqual([record.result for record in self.open().left()], [None])
+        journal.ended("me-1", DONE)
+        self.assertEqual([record.result for record in self.open().left()], [DONE])
+
     def test_forced(self) -> None:
         """The group of one that was ended before its time is remembered longer than its answer."""
         journal = self.open()
@@ -126,6 +144,9 @@ class JournalTests(SynchronousTestCase):
             (lambda: journal.claimed(command(), "me-0", 0.0), Writes(1, 2)),  # the folder has a new file
             (lambda: journal.claimed(command(), "me-1", 0.0), Writes(1, 1)),
             (lambda: journal.started("me-1", BIRTH), Writes(1, 0)),
+            (lambda: journal.ended("me-0", DONE), Writes(1, 1)),
+            (lambda: journal.ended("me-1", DONE, synced=False), Writes(1, 0)),
+            (lambda: journal.ended("me-1", DONE, synced=False), Writes(0, 0)),
             (lambda: journal.ended("me-1", DONE), Writes(1, 1)),
             (lambda: journal.ended("me-1", DONE), Writes(0, 0)),
             (lambda: journal.answered("me-1"), Writes(1, 0)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -22,6 +21,8 @@ from himbeerecouch.model import Action, Command, CommandState, Json, Result
 
 log = Logger()
 
+SYNCED_S = 0.02
+"""An answer that the server has sooner than this outlives the daemon, but is not synced: a card is worn by that."""
 NOT_KNOWN = "interrupted: whether it was run is not known"
 _WHY_NOT_RUN = {
     CommandState.CANCELLED: "cancelled before it was started",
@@ -103,31 +104,35 @@ class Executor:
         )
         self.tasks.add(task)
         task.gone.addCallback(lambda _: self.tasks.discard(task))
-        what = command.action.value if command.action else printable(command.argv[0])
-        log.info("command {id}: {what}", id=printable(command.id), what=what)
         entry.task = task
         try:
             ended = Deferred.fromCoroutine(task.run())
+            # Nobody waits for the log, but for the command.
+            what = command.action.value if command.action else printable(command.argv[0])
+            log.info("command {id}: {what}", id=printable(command.id), what=what)
             entry.let_on()
-            result = await ended
+            return await ended
         finally:
             entry.task = None
-        log.info("command {id}: {state}", id=printable(command.id), state=result.state.value)
-        return result
 
     async def answer(self, entry: Entry, body: Json | None, result: Result) -> Stored:
         """Store the answer, however long that takes, in ``body`` or in the document as it is then."""
         entry.phase = Phase.STORING
-        noting = self._note_soon(entry.claim, result)
+        noting = Deferred.fromCoroutine(self._note(entry, result))
+        noting.addErrback(lambda failure: failure.trap(CancelledError) and None)
         stored = Stored.LATER
+
+        def keep() -> None:
+            noting.cancel()
+            self._keep(entry.claim, result)
+
         try:
             claim = entry.claim if entry.ours else None
-            keep = partial(self._keep, entry.claim, result)
             stored = await self._documents.store(entry.command, body, claim, result, keep)
         finally:
             noting.cancel()
             if stored is Stored.LATER:
-                self._keep(entry.claim, result)
+                keep()
             else:
                 self._journal.answered(entry.claim)
         return stored
@@ -136,14 +141,20 @@ class Executor:
         """Note down how it ended, synced; a second time costs nothing."""
         self._journal.ended(claim, result)
 
-    def _note_soon(self, claim: str, result: Result) -> Deferred[None]:
-        """Note down how it ended while the server takes the answer: neither the disk nor the server is fast.
+    async def _note(self, entry: Entry, result: Result) -> None:
+        """Say in the log and in the journal how it ended, while the server takes the answer.
 
         Not in the reactor's next turn, but in the one after: by then the answer has left.
         """
-        noting: Deferred[None] = deferLater(self._reactor, 0, lambda: None)
-        noting.addCallback(lambda _: deferLater(self._reactor, 0, self._keep, claim, result))
-        return noting.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        try:
+            await deferLater(self._reactor, 0, lambda: None)
+            await deferLater(self._reactor, 0, lambda: None)
+        finally:
+            if result.started is not None:
+                log.info("command {id}: {state}", id=printable(entry.command.id), state=result.state.value)
+        self._journal.ended(entry.claim, result, synced=False)
+        await deferLater(self._reactor, SYNCED_S, lambda: None)
+        self._keep(entry.claim, result)
 
     def not_run(self, state: CommandState, reason: str | None = None) -> Result:
         """What a command is answered with that was not run."""

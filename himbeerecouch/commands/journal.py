@@ -58,6 +58,8 @@ class Journal:
         """In bytes, of their last lines."""
         self._file_bytes: float = 0
         """Infinite where the end of the file can't be added to: it is written anew first."""
+        self._synced = True
+        """Whether all of it is on the disk."""
         self._load()
         self._number = max((record.number for record in self._records.values()), default=0)
         self.owner = self._read_owner() or self._make_owner(new_owner())
@@ -94,10 +96,13 @@ class Journal:
         # It matters after a crash of the daemon only, and not after one of the machine: no card need be worn by it.
         self._change(claim, lambda record: records.born(record, birth), synced=False)
 
-    def ended(self, claim: str, result: Result) -> None:
-        """It has ended, and its answer is to be stored; where that can't be kept, it counts until the daemon ends."""
+    def ended(self, claim: str, result: Result, *, synced: bool = True) -> None:
+        """It has ended, and its answer is to be stored; where that can't be kept, it counts until the daemon ends.
+
+        Without ``synced`` it outlives the daemon, and a power cut once it has been said again.
+        """
         record = self._records.get(claim)
-        if record is None or record.result == result:
+        if record is None or (record.result == result and (self._synced or not synced)):
             return
         others = (size for other, size in self._sizes.items() if other != claim and not self._records[other].settled)
         rest_bytes = self._limit_bytes - sum(others)
@@ -107,7 +112,7 @@ class Journal:
             limit = next(shorter, None)
             kept = None if limit is None else smaller(result, limit)
         if kept is not None:
-            self._change(claim, lambda record: records.ended(record, kept), synced=True)
+            self._change(claim, lambda record: records.ended(record, kept), synced=synced)
 
     def answered(self, claim: str) -> None:
         """Its answer is stored, or nobody wants one any more."""
@@ -119,14 +124,15 @@ class Journal:
     def _change(self, claim: str, change: Callable[[Record], Record], *, synced: bool) -> None:
         former = self._records.get(claim)
         record = None if former is None else change(former)
-        if record is None or record == former:
+        if record is None or (record == former and (self._synced or not synced)):
             return
-        line = records.render(record)
+        line = b"" if record == former else records.render(record)
         try:
             self._add(line, synced=synced)
         except StateError as error:
             log.warn("{error}: what has become of command {id} is not kept", error=error, id=record.id)
-        self._keep(record, len(line))
+        if line:
+            self._keep(record, len(line))
 
     def _keep(self, record: Record, size_bytes: int) -> None:
         self._records[record.claim] = record
@@ -137,17 +143,20 @@ class Journal:
     def _add(self, line: bytes, *, synced: bool) -> None:
         if self._file_bytes > 2 * sum(self._sizes.values()) + self._outdated_bytes:
             self._write_anew()
+        self._synced = False
         try:
             self._state.append(FILE, line, synced=synced)
         except StateError:
             self._file_bytes = math.inf
             raise
         self._file_bytes += len(line)
+        self._synced = synced
 
     def _write_anew(self) -> None:
         data = b"".join(map(records.render, self._records.values()))
         self._state.write(FILE, data)
         self._file_bytes = len(data)
+        self._synced = True
 
     def _load(self) -> None:
         self._file_bytes = math.inf
