@@ -71,6 +71,9 @@ class Pi:
         """What runs."""
         return self._catalogue.ids()
 
+    def answering(self, rows: Sequence[Row]) -> None:
+        """No command is run here."""
+
     def _take(self, rows: Sequence[Row]) -> None:
         for row in rows:
             self._catalogue.fold(row)

@@ -195,6 +195,10 @@ class Node(MultiService):
         """The documents whose every change the feed must tell of."""
         return self._catalogue.ids() | set(self._commands.in_use())
 
+    def answering(self, rows: Sequence[Row]) -> Deferred[None] | None:
+        """What fires once the commands of these rows are answered; None where none is in hand."""
+        return self._commands.answering(row.id for row in rows)
+
     def snapshot(self, rows: Sequence[Row]) -> None:
         """These are all the documents there are for this Pi: what is not among them is gone."""
         there = {row.id for row in rows}

@@ -51,6 +51,9 @@ class Recorder:
         """All that were heard of."""
         return self.documents
 
+    def answering(self, rows: Sequence[Row]) -> None:
+        """No command is run here."""
+
 
 class FollowCase(TestCase):
     """An embedded server, a proxy before it, an operator at the server, and a Pi behind the proxy."""

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from himbeerecouch import errors
 from himbeerecouch.couch import changes
-from himbeerecouch.couch.changes import Changes
+from himbeerecouch.couch.changes import HOLD_S, Changes
 from himbeerecouch.model import Batch, DatabaseInfo, Json, Row
 
 INFO = DatabaseInfo("5-a", "100")
@@ -67,6 +67,7 @@ class Notes:
     def __init__(self) -> None:
         self.heard: list[tuple[str, Sequence[Row]]] = []
         self.in_use: Collection[str] = ()
+        self.answered: Deferred[None] | None = None
         self.raises = False
 
     def _take(self, what: str, rows: Sequence[Row]) -> None:
@@ -87,6 +88,10 @@ class Notes:
         if self.raises:
             raise RuntimeError("the listener is broken")
         return self.in_use
+
+    def answering(self, rows: Sequence[Row]) -> Deferred[None] | None:
+        """What the test says."""
+        return self.answered
 
 
 class ChangesTests(SynchronousTestCase):
@@ -141,6 +146,43 @@ class ChangesTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual([poll["since"] for poll in self.polls()], ["5-a", "6-a"])
         self.assertEqual(self.polls()[1]["selector"]["$or"][-1], {"_id": {"$in": ["a", "b"]}})
+
+    def brings_a_command(self) -> Deferred[None]:
+        """A row with a command has come, which is now in hand."""
+        self.changes.startService()
+        self.notes.answered, self.notes.in_use = Deferred(), {"c"}
+        self.answer(Batch((Row("c", {}),), "6-a"))
+        self.clock.pump([0.0] * 4)
+        self.assertEqual(len(self.polls()), 1)
+        return self.notes.answered
+
+    def test_answers_first(self) -> None:
+        """The poll after a command goes out behind its answer, and so brings back neither that nor the claim."""
+        answered = self.brings_a_command()
+        self.notes.in_use = set()
+        answered.callback(None)
+        self.clock.advance(0)
+        self.assertEqual(self.polls()[1]["since"], "6-a")
+        self.assertEqual(self.polls()[1]["selector"]["$or"][-1], {"_id": {"$in": []}})
+
+    def test_answers_take_long(self) -> None:
+        """A command that takes longer than a moment holds nothing up: it may have to be cancelled, and others wait."""
+        self.brings_a_command()
+        self.clock.advance(HOLD_S - 0.001)
+        self.assertEqual(len(self.polls()), 1)
+        self.clock.pump([0.001, 0.0, 0.0])
+        self.assertEqual(self.polls()[1]["selector"]["$or"][-1], {"_id": {"$in": ["c"]}})
+
+    def test_read_afresh_before_answers(self) -> None:
+        """Nobody waits for an answer when all is to be read afresh."""
+        self.brings_a_command()
+        self.changes.resync()
+        self.assertEqual([name for name, _ in self.couch.calls].count("info"), 2)
+
+    def test_stopped_before_answers(self) -> None:
+        """Nor does the end."""
+        self.brings_a_command()
+        self.successResultOf(self.changes.stopService())
 
     def test_stopped_right_after_rows(self) -> None:
         """Stopped before the next poll is out, it sends none, and leaves nothing."""

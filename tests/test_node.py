@@ -115,6 +115,9 @@ class Commands(Service):
     def in_use(self) -> set[str]:
         return {"in-hand"}
 
+    def answering(self, ids: Iterable[str]) -> Deferred[None] | None:
+        return Deferred() if "in-hand" in ids else None
+
     def hurry(self) -> None:
         """Nothing waits to be stored."""
 
@@ -357,6 +360,11 @@ class NodeTests(SynchronousTestCase):
         """The feed is asked for all that runs, exports, was refused, or is a command in hand."""
         self.node.snapshot([program("a"), row("lib", type=8, global_modules={"g": ""}), row("bad", type=MAC, code=5)])
         self.assertEqual(self.node.ids_in_use(), {"a", "lib", "bad", "in-hand"})
+
+    def test_answering(self) -> None:
+        """The feed may wait for the answers of the commands that it has brought, and waits for no others."""
+        self.assertIsNone(self.node.answering([row("a", type=MAC, code="")]))
+        self.assertIsNotNone(self.node.answering([row("a", type=MAC, code=""), row("in-hand", type="7_cmd")]))
 
     def test_server_file(self) -> None:
         """A bad server file is read again until it is good; then the feed is followed."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from himbeerecouch import documents
+from himbeerecouch.commands.executor import SYNCED_S
 from himbeerecouch.commands.runner import LIMIT, STOP_LIMIT_S
 from himbeerecouch.errors import (
     BadRequest,
@@ -52,6 +53,20 @@ class CommandsTests(CommandCase):
         self.assertEqual([record.claim for record in self.journal.settled()], [f"{OWNER}-claim0"])
         self.assertEqual(self.commands.in_use(), set())
 
+    def test_answering(self) -> None:
+        """Whoever waits for commands to be answered is told once the last of them is out of hand."""
+        self.submit(self.save("a"), self.save("b"), self.save("c"))
+        self.assertIsNone(self.commands.answering(["x"]))
+        both, given_up = self.commands.answering(["a", "x", "b"]), self.commands.answering(["a"])
+        assert both is not None and given_up is not None
+        given_up.cancel()
+        self.failureResultOf(given_up, CancelledError)
+        self.started[0].callback("blinking")
+        self.assertNoResult(both)
+        self.started[1].callback("blinking")
+        self.assertIsNone(self.successResultOf(both))
+        self.assertIsNone(self.commands.answering(["a", "b"]))
+
     def test_failed(self) -> None:
         """An action that raises is answered with its reason, known or not."""
         self.submit(self.save("a"), self.save("b"), self.save("c"))
@@ -93,14 +108,25 @@ class CommandsTests(CommandCase):
         self.assertIsNotNone(self.journal.left()[0].result)
 
     def test_noted_beside_the_answer(self) -> None:
-        """The answer leaves first, and what it says is on the disk while the server takes it; after it, that too."""
+        """The answer leaves first, and is noted while the server takes it; synced only where that takes long."""
         self.submit(self.save())
         self.couch.held = []
         self.started[0].callback("blinking")
         self.assertEqual(self.couch.requests, [("PUT", "c")] * 2)
         self.assertIsNone(self.journal.left()[0].result)
+        synced: list[bool] = []
+        append = self.state.append
+
+        def appending(name: str, data: bytes, **options: bool) -> None:
+            synced.append(options["synced"])
+            append(name, data, **options)
+
+        self.patch(self.state, "append", appending)
         self.clock.advance(0)
         self.assertEqual(self.journal.left()[0].result.stdout, "blinking")  # type: ignore[union-attr]
+        self.assertEqual(synced, [False])
+        self.clock.advance(SYNCED_S)
+        self.assertEqual(synced, [False, True])
         self.release()
         self.assertEqual(self.answer(), ("done", ["blinking", ""]))
         self.assertEqual((self.journal.left(), len(self.journal.settled())), ([], 1))

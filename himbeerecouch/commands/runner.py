@@ -6,7 +6,7 @@ import math
 import os
 import random as random_module
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from twisted.application.service import Service
@@ -64,6 +64,8 @@ class Commands(Service):
         self._journal = journal
         self._new_claim = new_claim
         self._hand: dict[str, Entry] = {}
+        self._awaited: dict[Deferred[None], set[str]] = {}
+        """Who waits for which of them to be answered."""
         self._queue: deque[Entry] = deque()
         self._timeless: deque[Entry] = deque()
         """Whether they have expired is not known, since the server has not said what time it is."""
@@ -155,6 +157,15 @@ class Commands(Service):
         """The ids of all commands in hand: the feed has to tell of their every change."""
         return set(self._hand)
 
+    def answering(self, ids: Iterable[str]) -> Deferred[None] | None:
+        """Give what fires once none of these commands is in hand any more; None where none is.  It may be cancelled."""
+        awaited = self._hand.keys() & set(ids)
+        if not awaited:
+            return None
+        answered: Deferred[None] = Deferred(self._awaited.__delitem__)
+        self._awaited[answered] = awaited
+        return answered
+
     def _take(self, command: Command) -> Entry:
         entry = self._hand[command.id] = Entry(command, f"{self._journal.owner}-{self._new_claim()}")
         return entry
@@ -241,6 +252,11 @@ class Commands(Service):
     def _forget(self, entry: Entry) -> None:
         if self._hand.get(entry.command.id) is entry:
             del self._hand[entry.command.id]
+            for answered, awaited in list(self._awaited.items()):
+                awaited.discard(entry.command.id)
+                if not awaited:
+                    del self._awaited[answered]
+                    answered.callback(None)
         for waiting in (self._queue, self._timeless):
             if entry in waiting:
                 waiting.remove(entry)

@@ -5,11 +5,12 @@ All of it runs on the reactor's thread.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.logger import Logger
 
 from himbeerecouch.couch.asks import (
@@ -34,6 +35,8 @@ from himbeerecouch.model import Row
 
 REPEAT_S = 600.0
 """A failure that goes on is logged again after this time."""
+HOLD_S = 0.05
+"""So long at most the next poll waits for the answers of commands that the last one has brought."""
 
 log = Logger()
 
@@ -49,6 +52,12 @@ class Listener(Protocol):
 
     def ids_in_use(self) -> Collection[str]:
         """Give the documents whose end has to be told: those that run, and commands that are running."""
+
+    def answering(self, rows: Sequence[Row]) -> Deferred[None] | None:
+        """Give what fires once the commands of these rows are answered; None where none is in hand.
+
+        It may be cancelled.
+        """
 
 
 class Changes(Service):
@@ -81,8 +90,8 @@ class Changes(Service):
         self._current: Deferred[Any] | None = None
         self._waiting = False
         self._interrupted = False
-        self._handled_rows = False
-        """Rows have just been delivered, and whoever took them may have something to send."""
+        self._delivered: Sequence[Row] = ()
+        """Whoever took these rows, right now, may have something to send."""
         self._done: Deferred[None] = succeed(None)
         self._complaint = ""
         self._complained_at = 0.0
@@ -110,10 +119,14 @@ class Changes(Service):
 
     async def _run(self) -> None:
         while self.running:
-            ask = self._follower.next(self._clock.seconds(), self._ids_in_use())
             self._interrupted = False
-            self._waiting = isinstance(ask, Wait)
-            self._current = Deferred.fromCoroutine(self._carry_out(ask))
+            if self._delivered:
+                self._waiting = False
+                self._current = Deferred.fromCoroutine(self._give_way())
+            else:
+                ask = self._follower.next(self._clock.seconds(), self._ids_in_use())
+                self._waiting = isinstance(ask, Wait)
+                self._current = Deferred.fromCoroutine(self._carry_out(ask))
             outcome: Outcome | None = None
             try:
                 outcome = await self._current
@@ -128,14 +141,24 @@ class Changes(Service):
             if outcome is not None and not self._interrupted:
                 self._received(outcome)
 
+    async def _give_way(self) -> None:
+        """Let go first what the rows have set off: to it each millisecond counts.
+
+        A command is claimed and answered in the very database that is followed.  A poll that is out meanwhile brings
+        back both, and costs this machine and the server more than the command does; one that goes out after the answer
+        brings back neither.
+        """
+        rows, self._delivered = self._delivered, ()
+        answering = self._listener.answering(rows)
+        if answering is not None:
+            with contextlib.suppress(TimeoutError):
+                await answering.addTimeout(HOLD_S, self._clock)
+        # What is written in one turn of the reactor leaves in the next.
+        await self._sleep(0.0)
+        await self._sleep(0.0)
+
     async def _carry_out(self, ask: Ask) -> Outcome | None:
         couch, database = self._couch, self._database
-        if self._handled_rows:
-            self._handled_rows = False
-            # In the first turn of the reactor what the rows have set off leaves, such as the claim of a command: to it
-            # each millisecond counts, and the next poll takes one to write here and another one on the server.
-            await self._sleep(0.0)
-            await self._sleep(0.0)
         if isinstance(ask, Poll):
             return await couch.changes(
                 database,
@@ -193,7 +216,7 @@ class Changes(Service):
                 self._listener.snapshot(delivery.rows)
             else:
                 self._listener.changed(delivery.rows)
-                self._handled_rows = True
+                self._delivered = delivery.rows
         except Exception:  # noqa: BLE001 - one bad row must not end the feed for all others
             log.failure("{database}: a change could not be handled; the feed goes on", database=self._database)
         self._follower.handled()
