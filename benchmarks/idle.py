@@ -9,7 +9,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.latency import IDLE, source
 from benchmarks.peers.beacon import beacon
@@ -18,14 +20,25 @@ from benchmarks.start import SERVICE
 from benchmarks.world import MAC_ID, TWISTD, World
 
 PROGRAMS = 5
+WINDOWS = 30
 SETTLE_S = 65.0
 """After its first minute a daemon has written what it will write."""
 GOAL_PERCENT = 0.05
+COUNTED = {"raw_syscalls:sys_enter": "system calls", "net:net_dev_queue": "packets sent"}
+"""The kernel's tracepoints, which perf counts without stopping anybody: the processor time stays what it is."""
+
+
+class Used(NamedTuple):
+    """What a process has used since its start."""
+
+    processor_s: float
+    written_bytes: float
 
 
 def idle(world: World, seconds: float) -> Iterator[Measurement]:
     """Watch an idle daemon with five programs for so long, beside a bare twistd."""
     world.stop_daemon()
+    window_s = seconds / WINDOWS
     with tempfile.TemporaryDirectory() as folder, beacon() as port:
         tac = Path(folder) / "bare.tac"
         tac.write_text(SERVICE)
@@ -36,11 +49,14 @@ def idle(world: World, seconds: float) -> Iterator[Measurement]:
         try:
             port.heard_all(set(range(PROGRAMS)))
             time.sleep(SETTLE_S)
-            pid = world.daemon_pid()
-            before, its_before = _used(pid), _used(bare.pid)
-            time.sleep(seconds)
-            after, its_after = _used(pid), _used(bare.pid)
-            calls = _system_calls(pid, min(seconds, 60.0))
+            pids = (world.daemon_pid(), bare.pid)
+            counters = [_counting(pid, window_s) for pid in pids]
+            used = [[_used(pid)] for pid in pids]
+            for _ in range(WINDOWS):
+                time.sleep(window_s)
+                for pid, so_far in zip(pids, used, strict=True):
+                    so_far.append(_used(pid))
+            counted = [_counted(counter) for counter in counters]
         finally:
             bare.terminate()
             bare.wait()
@@ -48,33 +64,43 @@ def idle(world: World, seconds: float) -> Iterator[Measurement]:
             world.couch = world.connect()  # by now the server has closed the connection that nobody used
             for number in range(PROGRAMS):
                 world.delete(f"calm-{number}")
-    percent, its_percent = ((b[0] - a[0]) / seconds * 100 for a, b in ((before, after), (its_before, its_after)))
-    goal = Goal(f"at most {GOAL_PERCENT} % of a core", percent <= GOAL_PERCENT)
     beside = "a bare twistd with treq"
-    over = f"over {seconds:.0f} s"
-    yield Measurement(f"processor of an idle daemon {over}", "% of a core", [percent], {beside: [its_percent]}, [goal])
-    written, its_written = after[1] - before[1], its_after[1] - its_before[1]
-    yield Measurement(f"written to the disk {over}", "bytes", [written], {beside: [its_written]})
-    for name, what in (("total", "system calls"), ("sendto", "of them sends to the network")):
-        if calls:
-            yield Measurement(f"{what}, a minute", "calls", [calls.get(name, 0.0)], {})
+    over = f"in each {window_s:.0f} s of {seconds:.0f} idle ones"
+    ours, its = ([b.processor_s - a.processor_s for a, b in pairwise(so_far)] for so_far in used)
+    percent = sum(ours) / seconds * 100
+    goal = Goal(f"at most {GOAL_PERCENT} % of a core over all of them: {percent:.3f}", percent <= GOAL_PERCENT)
+    in_ms = [[each * 1000 for each in one] for one in (ours, its)]
+    yield Measurement(f"processor time {over}", "ms", in_ms[0], {beside: in_ms[1]}, [goal])
+    ours, its = ([b.written_bytes - a.written_bytes for a, b in pairwise(so_far)] for so_far in used)
+    yield Measurement(f"written to the disk {over}", "bytes", ours, {beside: its})
+    for event, what in COUNTED.items():
+        ours, its = (counts.get(event, []) for counts in counted)
+        if ours and its:
+            yield Measurement(f"{what} {over}", "number", ours, {beside: its})
 
 
-def _used(pid: int) -> tuple[float, float]:
-    """Give the seconds of processor time, and the bytes that went to the disk."""
+def _used(pid: int) -> Used:
     tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
     nanoseconds = sum(int(task.read_text().split()[0]) for task in tasks)
     written = re.search(r"^write_bytes: (\d+)", Path(f"/proc/{pid}/io").read_text(), re.M)
-    return nanoseconds / 1e9, float(written[1]) if written else 0.0
+    return Used(nanoseconds / 1e9, float(written[1]) if written else 0.0)
 
 
-def _system_calls(pid: int, seconds: float) -> dict[str, float]:
-    """Count them by name, as many as there are in a minute, with strace; nothing where it is not to be had."""
-    if not shutil.which("strace"):
-        return {}
-    tracer = subprocess.Popen(["strace", "-f", "-c", "-p", str(pid)], stderr=subprocess.PIPE, text=True)
-    time.sleep(seconds)
-    tracer.send_signal(signal.SIGINT)
-    told = tracer.communicate(timeout=30)[1]
-    rows = re.findall(r"^ *[\d.]+ +[\d.]+ +\d+ +(\d+) +(?:\d+ +)?(\w+)$", told, re.M)
-    return {name: int(calls) / seconds * 60 for calls, name in rows}
+def _counting(pid: int, window_s: float) -> subprocess.Popen[str] | None:
+    """Begin to count, window by window, with perf; None where it is not to be had."""
+    if not shutil.which("perf"):
+        return None
+    argv = ["perf", "stat", "-x", ",", "-I", str(round(window_s * 1000)), "-e", ",".join(COUNTED), "-p", str(pid)]
+    return subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+
+
+def _counted(counter: subprocess.Popen[str] | None) -> dict[str, list[float]]:
+    """End that, and give the counts of each event; the last window is a short one, and left out."""
+    found: dict[str, list[float]] = {}
+    if counter is not None:
+        counter.send_signal(signal.SIGINT)
+        for line in counter.communicate(timeout=30)[1].splitlines():
+            row = re.match(r" *[\d.]+,(\d+|<not counted>),,([\w:]+),", line)
+            if row is not None:  # what has not run meanwhile is not counted
+                found.setdefault(row[2], []).append(float(row[1]) if row[1].isdigit() else 0.0)
+    return {event: counts[:WINDOWS] for event, counts in found.items()}

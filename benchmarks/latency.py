@@ -21,6 +21,8 @@ ANSWERED = "command sent -> answer in its document"
 REPLACED = "program saved again while it runs -> first line of the new main()"
 WARM_UP = 5
 AT_ONCE = 100
+SALT_ROUNDS = 3
+"""A hundred jobs at once take salt most of a minute: it starts a process of Python for each."""
 SETTLE_S = 5.0
 """By then the heartbeat has told of the last program, and what is kept of it is on the disk."""
 PROGRAM = """
@@ -65,6 +67,7 @@ def latency(world: World, repetitions: int, *, full: bool) -> Iterator[Measureme
         command.append(_command(world, number))
     commands = {"a bare spawn": spawned[WARM_UP:]}
     jobs: dict[str, list[float]] = {}
+    jobs_at_once: dict[str, list[float]] = {}
     if full:
         for name, start in PEERS.items():
             with tempfile.TemporaryDirectory() as folder, or_say(missing, name), start(Path(folder)) as deploy:
@@ -72,6 +75,7 @@ def latency(world: World, repetitions: int, *, full: bool) -> Iterator[Measureme
         with tempfile.TemporaryDirectory() as folder, or_say(missing, "salt"), salt.minion(Path(folder)) as minion:
             beside["salt: a job with the source"] = [minion.deploy(number) for number in range(1, repetitions + 1)]
             jobs["salt: a job"] = [minion.command(number) for number in range(repetitions)]
+            jobs_at_once[f"salt: {AT_ONCE} jobs"] = [minion.commands(AT_ONCE) for _ in range(SALT_ROUNDS)]
     yield Measurement(DEPLOYED, "ms", ours, beside, _deploy_goals(ours, beside), missing)
     theirs = {name: samples for name, samples in beside.items() if name in REPLACING}
     replaced = [d.since_sent for d in again[WARM_UP:]]
@@ -98,7 +102,8 @@ def latency(world: World, repetitions: int, *, full: bool) -> Iterator[Measureme
         f"{AT_ONCE} commands at once, until all are answered",
         "ms",
         ours_at_once,
-        {f"{AT_ONCE} bare spawns, eight at a time": spawned_at_once},
+        {f"{AT_ONCE} bare spawns, eight at a time": spawned_at_once, **jobs_at_once},
+        missing=salted,
     )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.latency import IDLE, or_say, source
@@ -19,6 +19,11 @@ from benchmarks.world import MAC_ID, TWISTD, World
 PROGRAMS = (0, 1, 10, 100)
 REST_S = 3.0
 """What a process is given to come to rest."""
+PEERS: Mapping[str, Callable[[Path], contextlib.AbstractContextManager[int]]] = {
+    "salt-minion": salt.running_minion,
+    "AppDaemon, one app": appdaemon.running_app,
+}
+"""Each gives the pid of its process."""
 
 
 def kept(kind: str, programs: int) -> str:
@@ -33,12 +38,9 @@ def memory(world: World, repetitions: int, *, full: bool, programs: Sequence[int
     beside: dict[str, list[tuple[float, float]]] = {"a bare twistd with treq": bare}
     missing: dict[str, str] = {}
     if full:
-        with tempfile.TemporaryDirectory() as folder, or_say(missing, "salt-minion"), salt.minion(Path(folder)) as one:
-            time.sleep(REST_S)
-            beside["salt-minion"] = [tree_megabytes(one.minion_pid)]
-        name = "AppDaemon, one app"
-        with tempfile.TemporaryDirectory() as folder, or_say(missing, name), appdaemon.running_app(Path(folder)) as pid:
-            beside[name] = [tree_megabytes(pid)]
+        for name, start in PEERS.items():
+            with or_say(missing, name):
+                beside[name] = [_peer(start) for _ in range(repetitions)]
     medians: dict[int, float] = {}
     for count in programs:
         ours = [_ours(world, count) for _ in range(repetitions)]
@@ -60,6 +62,12 @@ def memory(world: World, repetitions: int, *, full: bool, programs: Sequence[int
                 goals if index == 0 else (),
                 missing,
             )
+
+
+def _peer(start: Callable[[Path], contextlib.AbstractContextManager[int]]) -> tuple[float, float]:
+    with tempfile.TemporaryDirectory() as folder, start(Path(folder)) as pid:
+        time.sleep(REST_S)
+        return tree_megabytes(pid)
 
 
 def _ours(world: World, count: int) -> tuple[float, float]:

@@ -47,6 +47,7 @@ def running_app(folder: Path) -> Iterator[int]:
 def deploying(folder: Path) -> Iterator[Callable[[int], float]]:
     """Give what deploys an app: milliseconds from writing its file to the first line of ``initialize``."""
     with _started(folder) as (port, program, _):
+        time.sleep(SETTLE_S)
 
         def deploy(number: int) -> float:
             sent = time.monotonic_ns()
@@ -70,7 +71,6 @@ def _started(folder: Path) -> Iterator[tuple[Beacon, Path, int]]:
         argv = (str(python.parent / "appdaemon"), "-c", str(folder))
         with running(argv, log=folder / "log", env=ENVIRONMENT) as process:
             _heard(port, -1, folder)
-            time.sleep(SETTLE_S)
             yield port, apps / "program.py", process.pid
 
 

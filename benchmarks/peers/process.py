@@ -16,9 +16,14 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def running(
-    argv: Sequence[str], *, log: Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    argv: Sequence[str],
+    *,
+    log: Path,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    by: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGKILL),
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``argv`` in a process group of its own until the block ends."""
+    """Run ``argv`` in a process group of its own until the block ends; then end it ``by`` these signals."""
     with log.open("wb") as out:
         process = subprocess.Popen(
             argv,
@@ -32,7 +37,7 @@ def running(
     try:
         yield process
     finally:
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        for number in by:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
