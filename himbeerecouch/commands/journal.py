@@ -106,13 +106,13 @@ class Journal:
             return
         others = (size for other, size in self._sizes.items() if other != claim and not self._records[other].settled)
         rest_bytes = self._limit_bytes - sum(others)
-        shorter = iter(SHORTER_CHARACTERS)
-        kept: Result | None = result
-        while kept is not None and len(records.render(records.ended(record, kept))) > rest_bytes:
+        kept, shorter = records.ended(record, result), iter(SHORTER_CHARACTERS)
+        while len(line := records.render(kept)) > rest_bytes:
             limit = next(shorter, None)
-            kept = None if limit is None else smaller(result, limit)
-        if kept is not None:
-            self._change(claim, lambda record: records.ended(record, kept), synced=synced)
+            if limit is None:
+                return
+            kept = records.ended(record, smaller(result, limit))
+        self._write(record, kept, line, synced=synced)
 
     def answered(self, claim: str) -> None:
         """Its answer is stored, or nobody wants one any more."""
@@ -123,10 +123,15 @@ class Journal:
 
     def _change(self, claim: str, change: Callable[[Record], Record], *, synced: bool) -> None:
         former = self._records.get(claim)
-        record = None if former is None else change(former)
-        if record is None or (record == former and (self._synced or not synced)):
-            return
-        line = b"" if record == former else records.render(record)
+        if former is not None:
+            record = change(former)
+            self._write(former, record, records.render(record), synced=synced)
+
+    def _write(self, former: Record, record: Record, line: bytes, *, synced: bool) -> None:
+        if record == former:
+            if self._synced or not synced:
+                return
+            line = b""  # it stands there already
         try:
             self._add(line, synced=synced)
         except StateError as error:

@@ -11,6 +11,8 @@ from himbeerecouch.model import Command, CommandState, Json, Result
 
 FORCED = frozenset({CommandState.TIMEOUT, CommandState.CANCELLED, CommandState.INTERRUPTED})
 """It was ended before its time: what is left of its group is to end as well."""
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+"""Not as ASCII, in which a text of any other language takes three times as much."""
 _TASK = ("_id", "type", "cmd", "action")
 
 
@@ -88,12 +90,14 @@ def settled(record: Record) -> Record:
 
 def render(record: Record) -> bytes:
     """The record as the text of a file."""
-    values = asdict(record)
+    # Not taken apart as a whole: that would look at each value of the document, on the way of each command.
+    values = asdict(record, recurse=False)
+    if record.birth is not None:
+        values["birth"] = asdict(record.birth, recurse=False)
     if record.result is not None:
-        values["result"]["state"] = record.result.state.value
-    # Not as ASCII, in which a text of any other language takes three times as much; a document may hold half a
-    # character, which is none of UTF-8's.
-    return json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+        values["result"] = {**asdict(record.result, recurse=False), "state": record.result.state.value}
+    # A document may hold half a character, which is none of UTF-8's.
+    return _ENCODER.encode(values).encode("utf-8", "surrogatepass") + b"\n"
 
 
 def parse(data: bytes) -> Record | None:

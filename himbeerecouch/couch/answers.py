@@ -32,7 +32,7 @@ def read_json(what: str, body: bytes) -> Any:
     JSON that Python can't take: asking for less at a time finds the document that is to blame.
     """
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
+        return _DECODER.decode(body.decode("utf-8"))
     except RecursionError:
         raise AnswerTooDeep(what, reason="it is nested too deeply") from None
     except (json.JSONDecodeError, UnicodeDecodeError, _NoJson):
@@ -67,6 +67,10 @@ _BY_STATUS: dict[int, Callable[..., CouchError]] = {
 }
 _REFUSED_AS_500 = ("no_majority", "forbidden")
 """CouchDB 3.5 answers a member that may not write ``_index`` or ``_security`` in these words, with a 500."""
+
+
+# json.loads would make one for each answer, which takes as long as a small one does.
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 
 
 def error_of(what: str, method: str, status: int, body: bytes | None, retry_after_s: float | None) -> CouchError | None:

@@ -43,6 +43,8 @@ class Databases:
         self._wall_s = wall_s
         self._call_soon = call_soon
         self._rooms: dict[str, Room] = {}
+        self._users: dict[str, dict[str, Any]] = {}
+        """By name, as far as they have been asked for: each request asks."""
         self._names: set[str] = set()
         if folder is not None:
             self._names = {unquote(path.stem) for path in folder.glob(f"*{_ENDING}")}
@@ -54,6 +56,8 @@ class Databases:
         database = Database(path, name, now_s=self._wall_s(), call_soon=self._call_soon)
         room = self._rooms[name] = Room(database, Feed(database))
         self._names.add(name)
+        if name == USERS:
+            database.changed.append(lambda _: self._users.clear())
         return room
 
     def names(self) -> list[str]:
@@ -93,12 +97,15 @@ class Databases:
         room.database.delete()
 
     def user_fields(self, name: str) -> dict[str, Any] | None:
-        """Read a user's document; None where there is no such user."""
-        stored = self.get(USERS).database.get(PREFIX + name)
-        if stored is None or stored.leaf.deleted:
-            return None
-        fields: dict[str, Any] = jsontext.read(stored.leaf.body)
-        return fields
+        """Read a user's document, as it is on the disk; None where there is no such user."""
+        if name not in self._users:
+            database = self.get(USERS).database
+            database.commit()
+            stored = database.get(PREFIX + name)
+            if stored is None or stored.leaf.deleted:
+                return None
+            self._users[name] = jsontext.read(stored.leaf.body)
+        return self._users[name]
 
     def close(self) -> None:
         """Close them all; what was written is on the disk then."""
