@@ -45,19 +45,20 @@ def idle(world: World, seconds: float) -> Iterator[Measurement]:
         for number in range(PROGRAMS):
             world.save({"_id": f"calm-{number}", "type": MAC_ID, "code": source(port.source(number), IDLE)})
         world.start_daemon()
+        counters: list[subprocess.Popen[str] | None] = []
         bare = subprocess.Popen([*TWISTD, "--logfile=/dev/null", "--python", str(tac)])
         try:
             port.heard_all(set(range(PROGRAMS)))
             time.sleep(SETTLE_S)
             pids = (world.daemon_pid(), bare.pid)
-            counters = [_counting(pid, window_s) for pid in pids]
+            counters += [_counting(pid, window_s) for pid in pids]
             used = [[_used(pid)] for pid in pids]
             for _ in range(WINDOWS):
                 time.sleep(window_s)
                 for pid, so_far in zip(pids, used, strict=True):
                     so_far.append(_used(pid))
-            counted = [_counted(counter) for counter in counters]
         finally:
+            counted = [_counted(counter) for counter in counters]
             bare.terminate()
             bare.wait()
             world.stop_daemon()
@@ -95,7 +96,7 @@ def _counting(pid: int, window_s: float) -> subprocess.Popen[str] | None:
 
 
 def _counted(counter: subprocess.Popen[str] | None) -> dict[str, list[float]]:
-    """End that, and give the counts of each event; the last window is a short one, and left out."""
+    """End that, and give the counts of each event, window by window."""
     found: dict[str, list[float]] = {}
     if counter is not None:
         counter.send_signal(signal.SIGINT)

@@ -196,7 +196,7 @@ class Node(MultiService):
         return self._catalogue.ids() | set(self._commands.in_use())
 
     def answering(self, rows: Sequence[Row]) -> Deferred[None] | None:
-        """What fires once the commands of these rows are answered; None where none is in hand."""
+        """What fires once the commands of these rows are answered; None where that is not to be expected soon."""
         return self._commands.answering(row.id for row in rows)
 
     def snapshot(self, rows: Sequence[Row]) -> None:

@@ -283,10 +283,18 @@ class CallTests(CouchCase):
         )
         self.fail_with(errors.BadAnswer, self.couch.info(DB))
 
+    def test_cookies(self) -> None:
+        """A cookie that the server gives is not kept: it would make another user of whoever asks next."""
+        self.server.answer = lambda _: Answer(INFO, 200, {"set-cookie": "AuthSession=x; Path=/"})
+        for _ in range(2):
+            self.do(self.couch.info(DB))
+            self.assertFalse(self.server.asked[-1].headers.hasHeader("cookie"))
+
     def test_other_server(self) -> None:
         """No request, and so no password, goes to another server than the one that it is for."""
         agent = OriginAgent(self.connections.agent, ("http", "server", 5984), b"Basic x")
-        for url in (b"http://other:5984/", b"http://server/", b"https://server:5984/"):
+        others = (b"//other:5984/", b"//server/", b"//server:59840/", b"//server:5984.other/", b"//server:5984@other/")
+        for url in (b"https://server:5984/", *(b"http:" + other for other in others)):
             with self.assertRaises(ValueError):
                 agent.request(b"GET", url)
         self.assertEqual(self.server.asked, [])

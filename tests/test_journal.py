@@ -110,6 +110,25 @@ class JournalTests(SynchronousTestCase):
         journal.ended("me-1", DONE, synced=False)
         self.assertEqual([record.result for record in self.open().left()], [DONE])
 
+    def test_end_is_synced_by_the_next_daemon(self) -> None:
+        """What the daemon before had not synced is on the disk once it is said again: a power cut may come next."""
+        journal = self.open()
+        journal.claimed(command(), "me-1", 12.5)
+        journal.ended("me-1", DONE, synced=False)
+        again = self.open()
+        self.assertEqual(self.counted(lambda: again.ended("me-1", DONE)), Writes(1, 1))
+        self.assertEqual(self.counted(lambda: again.ended("me-1", DONE)), Writes(0, 0))
+
+    def test_end_is_tried_again_where_all_is_written_anew(self) -> None:
+        """So it is where the disk was full when the file had to be written anew."""
+        journal = self.open(outdated_bytes=-1000)
+        journal.claimed(command(), "me-1", 12.5)
+        self.fill_disk()
+        journal.ended("me-1", DONE, synced=False)
+        self.fill_disk(full=False)
+        journal.ended("me-1", DONE)
+        self.assertEqual([record.result for record in self.open().left()], [DONE])
+
     def test_end_is_tried_again(self) -> None:
         """What a full disk had not taken is written with the next sync, once there is room."""
         journal = self.open()

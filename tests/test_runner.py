@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import formatEvent
 
 from himbeerecouch import documents
 from himbeerecouch.commands.executor import SYNCED_S
@@ -22,7 +23,7 @@ from himbeerecouch.errors import (
 )
 from himbeerecouch.model import Command, Result
 from tests.command_case import MAC_ID, OWNER, CommandCase
-from tests.logged import warnings
+from tests.logged import logged, warnings
 
 
 class CommandsTests(CommandCase):
@@ -66,6 +67,46 @@ class CommandsTests(CommandCase):
         self.started[1].callback("blinking")
         self.assertIsNone(self.successResultOf(both))
         self.assertIsNone(self.commands.answering(["a", "b"]))
+
+    def test_answering_takes_long(self) -> None:
+        """What still runs when the feed tells of its claim is not waited for, nor is what waits for the feed itself."""
+        self.submit(self.save("a"))
+        self.submit(self.row("a"))
+        self.assertIsNone(self.commands.answering(["a"]))
+        edited = self.save("b")
+        self.couch.edit("b", timeout=7)
+        self.couch.held = []
+        self.submit(edited)
+        waiting = self.commands.answering(["b"])
+        assert waiting is not None
+        self.release()
+        self.release()
+        self.assertIsNone(self.successResultOf(waiting))
+        self.assertIsNone(self.commands.answering(["b"]))
+
+    def test_answering_at_the_end(self) -> None:
+        """Nobody goes on waiting when all is given up."""
+        self.submit(self.save("a"))
+        waiting = self.commands.answering(["a"])
+        assert waiting is not None
+        self.couch.held = []
+        self.tidy()
+        self.assertIsNone(self.successResultOf(waiting))
+
+    def test_told_in_the_log(self) -> None:
+        """How a command has ended is logged, once, also where the server takes the answer at once."""
+        gates: tuple[list[Deferred[None]] | None, ...] = (None, [])
+        for held in gates:
+            self.couch.held = held
+            self.submit(self.save())
+            self.release() if held is not None else None
+            with logged("himbeerecouch.commands.executor") as told:
+                self.started[-1].callback("blinking")
+                self.clock.advance(0)
+                self.release() if held is not None else None
+            self.assertEqual([formatEvent(event) for event in told], ["command c: done"])
+            self.assertEqual(self.answer(), ("done", ["blinking", ""]))
+            self.couch.delete("c")
 
     def test_failed(self) -> None:
         """An action that raises is answered with its reason, known or not."""

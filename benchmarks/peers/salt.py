@@ -41,8 +41,8 @@ for line in sys.stdin:
     try:
         client = client or salt.client.LocalClient({master!r})
         jobs = [client.run_job("pi", job["fun"], job["arg"], listen=True, timeout=60) for _ in range(job["times"])]
-        answers = [client.get_iter_returns(one["jid"], one["minions"], timeout=60) for one in jobs]
-        answer = [found["pi"]["ret"] for one in answers for found in one]
+        answers = [client.get_iter_returns(one["jid"], one["minions"], timeout=60) for one in jobs if one]
+        answer = [found["pi"]["ret"] for one in answers for found in one if "ret" in found.get("pi", ())]
     except salt.exceptions.SaltException:  # the master does not listen yet, and its key is not there
         client, answer = None, []
     print(json.dumps(dict(sent=sent, answered=time.monotonic_ns(), answer=answer)), file=out, flush=True)

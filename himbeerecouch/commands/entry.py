@@ -42,6 +42,10 @@ class Entry:
     """Fires when the one that was taken from the queue before it has been started, or is not going to be."""
     started: Deferred[None] = Factory(Deferred)
 
+    def is_quick(self) -> bool:
+        """Whether its answer may be a matter of milliseconds, as far as is known."""
+        return self.phase is not Phase.WAITING and (self.phase is not Phase.RUNNING or self.latest is None)
+
     def let_on(self) -> None:
         """Let the next one of the queue start, if it waits for this one."""
         if not self.started.called:

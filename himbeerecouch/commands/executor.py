@@ -138,7 +138,7 @@ class Executor:
         return stored
 
     def _keep(self, claim: str, result: Result) -> None:
-        """Note down how it ended, synced; a second time costs nothing."""
+        """Note down how it ended, synced; nothing happens where it is."""
         self._journal.ended(claim, result)
 
     async def _note(self, entry: Entry, result: Result) -> None:

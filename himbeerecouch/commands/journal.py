@@ -135,6 +135,7 @@ class Journal:
         try:
             self._add(line, synced=synced)
         except StateError as error:
+            self._synced = False
             log.warn("{error}: what has become of command {id} is not kept", error=error, id=record.id)
         if line:
             self._keep(record, len(line))
@@ -148,7 +149,6 @@ class Journal:
     def _add(self, line: bytes, *, synced: bool) -> None:
         if self._file_bytes > 2 * sum(self._sizes.values()) + self._outdated_bytes:
             self._write_anew()
-        self._synced = False
         try:
             self._state.append(FILE, line, synced=synced)
         except StateError:
@@ -181,6 +181,7 @@ class Journal:
                 self._write_anew()
             else:
                 self._file_bytes = len(data)
+                self._synced = False  # as far as is known: it may have been added right before a crash
         except StateError as error:
             log.warn("{error}: what it says of commands may not be known", error=error)
 

@@ -158,8 +158,12 @@ class Commands(Service):
         return set(self._hand)
 
     def answering(self, ids: Iterable[str]) -> Deferred[None] | None:
-        """Give what fires once none of these commands is in hand any more; None where none is.  It may be cancelled."""
-        awaited = self._hand.keys() & set(ids)
+        """Give what fires once these commands are answered; None where none is on its way to that.
+
+        One that has been running since before the feed has told of its claim may run for hours, and one that waits for
+        the feed itself is not waited for.  It may be cancelled.
+        """
+        awaited = {id for id in ids if id in self._hand and self._hand[id].is_quick()}
         if not awaited:
             return None
         answered: Deferred[None] = Deferred(self._awaited.__delitem__)
@@ -225,6 +229,7 @@ class Commands(Service):
         edited = claim is Claim.EDITED and self.running
         if edited and (entry.latest is None or entry.latest.rev != body.get("_rev")):
             entry.phase = Phase.WAITING
+            self._let_go(entry.command.id)
             return
         self._forget(entry)
         if edited and entry.latest is not None:
@@ -252,14 +257,18 @@ class Commands(Service):
     def _forget(self, entry: Entry) -> None:
         if self._hand.get(entry.command.id) is entry:
             del self._hand[entry.command.id]
-            for answered, awaited in list(self._awaited.items()):
-                awaited.discard(entry.command.id)
-                if not awaited:
-                    del self._awaited[answered]
-                    answered.callback(None)
         for waiting in (self._queue, self._timeless):
             if entry in waiting:
                 waiting.remove(entry)
+        self._let_go(entry.command.id)
+
+    def _let_go(self, id: str) -> None:
+        """Have nobody wait for its answer any more."""
+        for answered, awaited in list(self._awaited.items()):
+            awaited.discard(id)
+            if not awaited:
+                del self._awaited[answered]
+                answered.callback(None)
 
     # --- what a former daemon has left --------------------------------------------------------------------------------
 
@@ -346,4 +355,6 @@ class Commands(Service):
         for task in list(self._executor.tasks):
             task.abandon()
         self._work.cancel()
-        self._hand.clear()
+        for id in list(self._hand):
+            del self._hand[id]
+            self._let_go(id)

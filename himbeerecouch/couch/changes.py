@@ -54,7 +54,7 @@ class Listener(Protocol):
         """Give the documents whose end has to be told: those that run, and commands that are running."""
 
     def answering(self, rows: Sequence[Row]) -> Deferred[None] | None:
-        """Give what fires once the commands of these rows are answered; None where none is in hand.
+        """Give what fires once the commands of these rows are answered; None where that is not to be expected soon.
 
         It may be cancelled.
         """
@@ -145,8 +145,8 @@ class Changes(Service):
         """Let go first what the rows have set off: to it each millisecond counts.
 
         A command is claimed and answered in the very database that is followed.  A poll that is out meanwhile brings
-        back both, and costs this machine and the server more than the command does; one that goes out after the answer
-        brings back neither.
+        back both, and costs this machine and the server more than most commands do; one that goes out after the answer
+        brings back neither.  What takes longer than a moment is not waited for.
         """
         rows, self._delivered = self._delivered, ()
         answering = self._listener.answering(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.cookiejar import CookieJar
 from typing import Any
 
 from attrs import frozen
@@ -9,7 +10,6 @@ from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as TLSError
 from service_identity import VerificationError
 from treq.client import HTTPClient
-from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, IDelayedCall
 from twisted.internet.protocol import Protocol
@@ -110,7 +110,10 @@ class BytesBody:
 
 
 class _Written(EncodedURL):
-    """A URL as it goes over the wire: treq would take it apart and encode all of it once more, for each request."""
+    """A URL as it goes over the wire: treq would take it apart and encode all of it once more, for each request.
+
+    It is no more than that: nobody but treq gets one, and treq asks for nothing but these two.
+    """
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -124,7 +127,7 @@ class _Written(EncodedURL):
         return self._text
 
 
-class _NoCookies(IndexableCookieJar):
+class _NoCookies(CookieJar):
     """Holds no cookie: ``OriginAgent`` takes care of those that there are."""
 
     def add_cookie_header(self, request: object) -> None:
@@ -134,7 +137,7 @@ class _NoCookies(IndexableCookieJar):
         """Keep none."""
 
 
-_NO_COOKIES = _NoCookies()
+_NO_COOKIES: Any = _NoCookies()
 
 
 @implementer(IAgent)
