@@ -98,47 +98,10 @@ class JournalTests(SynchronousTestCase):
         (left,) = self.open().left()
         self.assertEqual((left.result, left.birth), (DONE, None))
         self.assertEqual(self.open().settled(), [])
-        journal.answered("me-1")
+        journal.answered("me-1", DONE)
         self.assertEqual(self.open().left(), [])
         (past,) = self.open().settled()
         self.assertEqual((past.id, past.rev, past.claim, past.result), ("c", "1-a", "me-1", None))
-
-    def test_end_outlives_the_daemon(self) -> None:
-        """What is not synced is known to the next daemon all the same."""
-        journal = self.open()
-        journal.claimed(command(), "me-1", 12.5)
-        journal.ended("me-1", DONE, synced=False)
-        self.assertEqual([record.result for record in self.open().left()], [DONE])
-
-    def test_end_is_synced_by_the_next_daemon(self) -> None:
-        """What the daemon before had not synced is on the disk once it is said again: a power cut may come next."""
-        journal = self.open()
-        journal.claimed(command(), "me-1", 12.5)
-        journal.ended("me-1", DONE, synced=False)
-        again = self.open()
-        self.assertEqual(self.counted(lambda: again.ended("me-1", DONE)), Writes(1, 1))
-        self.assertEqual(self.counted(lambda: again.ended("me-1", DONE)), Writes(0, 0))
-
-    def test_end_is_tried_again_where_all_is_written_anew(self) -> None:
-        """So it is where the disk was full when the file had to be written anew."""
-        journal = self.open(outdated_bytes=-1000)
-        journal.claimed(command(), "me-1", 12.5)
-        self.fill_disk()
-        journal.ended("me-1", DONE, synced=False)
-        self.fill_disk(full=False)
-        journal.ended("me-1", DONE)
-        self.assertEqual([record.result for record in self.open().left()], [DONE])
-
-    def test_end_is_tried_again(self) -> None:
-        """What a full disk had not taken is written with the next sync, once there is room."""
-        journal = self.open()
-        journal.claimed(command(), "me-1", 12.5)
-        self.fill_disk()
-        journal.ended("me-1", DONE, synced=False)
-        self.fill_disk(full=False)
-        self.assertEqual([record.result for record in self.open().left()], [None])
-        journal.ended("me-1", DONE)
-        self.assertEqual([record.result for record in self.open().left()], [DONE])
 
     def test_forced(self) -> None:
         """The group of one that was ended before its time is remembered longer than its answer."""
@@ -146,8 +109,18 @@ class JournalTests(SynchronousTestCase):
         journal.claimed(command(), "me-1", 12.5)
         journal.started("me-1", BIRTH)
         journal.ended("me-1", TIMEOUT)
-        journal.answered("me-1")
+        journal.answered("me-1", TIMEOUT)
         self.assertEqual([(record.settled, record.birth) for record in self.open().left()], [(True, BIRTH)])
+
+    def test_answered_at_once(self) -> None:
+        """Of one whose end was not noted before its answer was stored, the same is known as of any other."""
+        for number, result in enumerate((DONE, TIMEOUT)):
+            journal = self.open()
+            journal.claimed(command(), f"me-{number}", 12.5)
+            journal.started(f"me-{number}", BIRTH)
+            journal.answered(f"me-{number}", result)
+        self.assertEqual([record.claim for record in self.open().settled()], ["me-0", "me-1"])
+        self.assertEqual([(record.claim, record.birth) for record in self.open().left()], [("me-1", BIRTH)])
 
     def test_in_order(self) -> None:
         """They are told in the order of their starts, over several lives of the daemon."""
@@ -163,13 +136,10 @@ class JournalTests(SynchronousTestCase):
             (lambda: journal.claimed(command(), "me-0", 0.0), Writes(1, 2)),  # the folder has a new file
             (lambda: journal.claimed(command(), "me-1", 0.0), Writes(1, 1)),
             (lambda: journal.started("me-1", BIRTH), Writes(1, 0)),
-            (lambda: journal.ended("me-0", DONE), Writes(1, 1)),
-            (lambda: journal.ended("me-1", DONE, synced=False), Writes(1, 0)),
-            (lambda: journal.ended("me-1", DONE, synced=False), Writes(0, 0)),
             (lambda: journal.ended("me-1", DONE), Writes(1, 1)),
             (lambda: journal.ended("me-1", DONE), Writes(0, 0)),
-            (lambda: journal.answered("me-1"), Writes(1, 0)),
-            (lambda: journal.answered("me-1"), Writes(0, 0)),
+            (lambda: journal.answered("me-1", DONE), Writes(1, 0)),
+            (lambda: journal.answered("me-1", DONE), Writes(0, 0)),
         ):
             self.assertEqual(self.counted(do), expected)
 
@@ -179,7 +149,7 @@ class JournalTests(SynchronousTestCase):
 
         def answering() -> None:
             journal.ended("me-1", DONE)
-            journal.answered("me-1")
+            journal.answered("me-1", DONE)
 
         self.assertEqual(self.counted(answering), Writes(0, 0))
 
@@ -202,7 +172,7 @@ class JournalTests(SynchronousTestCase):
         for number in range(6):
             journal.claimed(command(f"c{number}"), f"me-{number}", 0.0)
             if number != 1:
-                journal.answered(f"me-{number}")
+                journal.answered(f"me-{number}", DONE)
         again = self.open(kept=3)
         self.assertEqual([record.id for record in again.left()], ["c1"])
         self.assertEqual([record.id for record in again.settled()], ["c4", "c5"])
@@ -214,7 +184,7 @@ class JournalTests(SynchronousTestCase):
             journal.claimed(command(), f"me-{number}", 0.0)
         error = self.assertRaises(StateError, journal.claimed, command(), "me-2", 0.0)
         self.assertIn("2 commands wait for their answers to be stored", str(error))
-        journal.answered("me-0")
+        journal.answered("me-0", DONE)
         journal.claimed(command(), "me-2", 0.0)
         self.assertEqual([record.claim for record in self.open(kept=2).left()], ["me-1", "me-2"])
 
@@ -230,7 +200,7 @@ class JournalTests(SynchronousTestCase):
         self.assertEqual([len(result.stdout or "") for result in kept], [6000, *[1024 + len(marker(4976))] * 2])
         self.assertEqual([result.dropped_bytes for result in kept], [0, 4976, 4976])
         self.assertRaises(StateError, journal.claimed, command("c", "z" * 5000), "me-4", 0.0)
-        journal.answered("me-0")
+        journal.answered("me-0", DONE)
         journal.claimed(command("c", "z" * 5000), "me-4", 0.0)
         self.assertLess(self.size(), 20_000)
 
@@ -261,11 +231,11 @@ class JournalTests(SynchronousTestCase):
         self.assertEqual(len(told), 2)
         self.assertEqual({path.name: path.read_bytes() for path in self.folder.iterdir()}, before)
         self.fill_disk(False)
-        journal.answered("me-1")
+        journal.answered("me-1", DONE)
         self.assertEqual(len(self.open().settled()), 1)
         for number in range(3, 105):
             journal.claimed(command(), f"me-{number}", 0.0)
-            journal.answered(f"me-{number}")
+            journal.answered(f"me-{number}", DONE)
         self.assertEqual(len(self.open().settled()), 100)
 
     def test_disk_full_from_the_start(self) -> None:
@@ -287,7 +257,7 @@ class JournalTests(SynchronousTestCase):
             again = self.open()
             self.assertEqual([record.id for record in again.left()], ["c0", "c1", "c2"])
             again.claimed(command("c3"), "me-3", 0.0)
-            again.answered("me-0")
+            again.answered("me-0", DONE)
             self.assertEqual([record.id for record in self.open().left()], ["c1", "c2", "c3"])
             self.assertTrue((self.folder / f"{FILE}.bad").read_bytes().endswith(end))
 
@@ -330,7 +300,7 @@ class JournalTests(SynchronousTestCase):
         for number in range(200):
             journal.claimed(command(f"c{number}"), f"me-{number}", 0.0)
             journal.ended(f"me-{number}", DONE)
-            journal.answered(f"me-{number}")
+            journal.answered(f"me-{number}", DONE)
             largest = max(largest, self.size())
         self.assertLess(largest, 2000 + 2 * 6 * 500)
         again = self.open(kept=5)
@@ -345,6 +315,6 @@ class JournalTests(SynchronousTestCase):
         journal = Journal(state)
         journal.claimed(command(), "me-1", 0.0)
         self.assertEqual(len(Journal(state).left()), 1)
-        journal.answered("me-1")
+        journal.answered("me-1", DONE)
         self.assertEqual(Journal(state).left(), [])
         self.assertEqual(list(self.folder.iterdir()), [])

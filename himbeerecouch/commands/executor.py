@@ -21,8 +21,8 @@ from himbeerecouch.model import Action, Command, CommandState, Json, Result
 
 log = Logger()
 
-SYNCED_S = 0.02
-"""An answer that the server has sooner than this outlives the daemon, but is not synced: a card is worn by that."""
+NOTED_S = 0.02
+"""An answer that the server has sooner than this is not noted down: it costs a sync, and a card is worn by each."""
 NOT_KNOWN = "interrupted: whether it was run is not known"
 _WHY_NOT_RUN = {
     CommandState.CANCELLED: "cancelled before it was started",
@@ -134,7 +134,7 @@ class Executor:
             if stored is Stored.LATER:
                 keep()
             else:
-                self._journal.answered(entry.claim)
+                self._journal.answered(entry.claim, result)
         return stored
 
     def _keep(self, claim: str, result: Result) -> None:
@@ -142,18 +142,16 @@ class Executor:
         self._journal.ended(claim, result)
 
     async def _note(self, entry: Entry, result: Result) -> None:
-        """Say in the log and in the journal how it ended, while the server takes the answer.
+        """Say in the log how it ended, and note it down, once the server has the answer or takes its time.
 
-        Not in the reactor's next turn, but in the one after: by then the answer has left.
+        Not before: what else is written meanwhile takes the processor and the disk from the answer, and these may be
+        the server's as well.
         """
         try:
-            await deferLater(self._reactor, 0, lambda: None)
-            await deferLater(self._reactor, 0, lambda: None)
+            await deferLater(self._reactor, NOTED_S, lambda: None)
         finally:
             if result.started is not None:
                 log.info("command {id}: {state}", id=printable(entry.command.id), state=result.state.value)
-        self._journal.ended(entry.claim, result, synced=False)
-        await deferLater(self._reactor, SYNCED_S, lambda: None)
         self._keep(entry.claim, result)
 
     def not_run(self, state: CommandState, reason: str | None = None) -> Result:

@@ -58,8 +58,6 @@ class Journal:
         """In bytes, of their last lines."""
         self._file_bytes: float = 0
         """Infinite where the end of the file can't be added to: it is written anew first."""
-        self._synced = True
-        """Whether all of it is on the disk."""
         self._load()
         self._number = max((record.number for record in self._records.values()), default=0)
         self.owner = self._read_owner() or self._make_owner(new_owner())
@@ -96,13 +94,10 @@ class Journal:
         # It matters after a crash of the daemon only, and not after one of the machine: no card need be worn by it.
         self._change(claim, lambda record: records.born(record, birth), synced=False)
 
-    def ended(self, claim: str, result: Result, *, synced: bool = True) -> None:
-        """It has ended, and its answer is to be stored; where that can't be kept, it counts until the daemon ends.
-
-        Without ``synced`` it outlives the daemon, and a power cut once it has been said again.
-        """
+    def ended(self, claim: str, result: Result) -> None:
+        """It has ended, and its answer is to be stored; where that can't be kept, it counts until the daemon ends."""
         record = self._records.get(claim)
-        if record is None or (record.result == result and (self._synced or not synced)):
+        if record is None or record.result == result:
             return
         others = (size for other, size in self._sizes.items() if other != claim and not self._records[other].settled)
         rest_bytes = self._limit_bytes - sum(others)
@@ -112,12 +107,12 @@ class Journal:
             if limit is None:
                 return
             kept = records.ended(record, smaller(result, limit))
-        self._write(record, kept, line, synced=synced)
+        self._write(record, kept, line, synced=True)
 
-    def answered(self, claim: str) -> None:
-        """Its answer is stored, or nobody wants one any more."""
+    def answered(self, claim: str, result: Result) -> None:
+        """It has ended so, and its answer is stored, or nobody wants one any more."""
         # Where a power cut takes this back, the answer is looked for in the document, and found.
-        self._change(claim, records.settled, synced=False)
+        self._change(claim, lambda record: records.settled(records.ended(record, result)), synced=False)
 
     # --- the file -----------------------------------------------------------------------------------------------------
 
@@ -129,16 +124,12 @@ class Journal:
 
     def _write(self, former: Record, record: Record, line: bytes, *, synced: bool) -> None:
         if record == former:
-            if self._synced or not synced:
-                return
-            line = b""  # it stands there already
+            return
         try:
             self._add(line, synced=synced)
         except StateError as error:
-            self._synced = False
             log.warn("{error}: what has become of command {id} is not kept", error=error, id=record.id)
-        if line:
-            self._keep(record, len(line))
+        self._keep(record, len(line))
 
     def _keep(self, record: Record, size_bytes: int) -> None:
         self._records[record.claim] = record
@@ -155,13 +146,11 @@ class Journal:
             self._file_bytes = math.inf
             raise
         self._file_bytes += len(line)
-        self._synced = synced
 
     def _write_anew(self) -> None:
         data = b"".join(map(records.render, self._records.values()))
         self._state.write(FILE, data)
         self._file_bytes = len(data)
-        self._synced = True
 
     def _load(self) -> None:
         self._file_bytes = math.inf
@@ -181,7 +170,6 @@ class Journal:
                 self._write_anew()
             else:
                 self._file_bytes = len(data)
-                self._synced = False  # as far as is known: it may have been added right before a crash
         except StateError as error:
             log.warn("{error}: what it says of commands may not be known", error=error)
 
