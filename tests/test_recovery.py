@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
+from himbeerecouch.commands import runner
 from himbeerecouch.commands.journal import Journal
+from himbeerecouch.commands.orphans import ASKED_S
+from himbeerecouch.commands.record import Birth, Record
 from himbeerecouch.errors import NotFound, Unavailable
 from tests.command_case import OWNER, CommandCase
 
@@ -100,6 +106,45 @@ class RecoveryTests(CommandCase):
         self.assertEqual(self.couch.documents["c"], document)
         self.assertEqual(self.journal.left(), [])
 
+    def test_killed_before_its_end_is_noted(self) -> None:
+        """Of what had ended by itself, and only was not noted down, nothing is ended any more, by no later daemon."""
+        open_ended: list[list[str]] = []
+
+        async def end(_clock: object, records: Sequence[Record]) -> None:
+            open_ended.append([record.id for record in records])
+
+        self.patch(runner, "end_orphans", end)
+        for id in ("ended", "cancelled", "runs"):
+            self.submit(self.save(id))
+            self.journal.started(f"{OWNER}-claim{len(self.started) - 1}", Birth(300, 4000, "boot-1"))
+        kept = self.patch(self.journal, "answered", lambda *_: None)
+        self.started[0].callback("blinking")
+        self.couch.edit("cancelled", cancel=True)
+        self.submit(self.row("cancelled"))
+        kept.restore()
+        documents = {id: dict(self.couch.documents[id]) for id in ("ended", "cancelled")}
+        self.crash()
+        self.assertEqual(open_ended, [["cancelled", "runs"]])
+        for id, document in documents.items():
+            self.assertEqual(self.couch.documents[id], document)
+        self.assertEqual(self.answer("runs")[0], INTERRUPTED)
+        self.crash()
+        self.assertEqual(open_ended[1:], [["cancelled", "runs"]])
+
+    def test_killed_with_a_silent_server(self) -> None:
+        """A server that does not say what had ended holds nothing up."""
+        self.submit(self.save("a"), self.save("b"))
+        self.crash(start=False)
+        waiting: list[Deferred[None]] = []
+        self.couch.held = waiting
+        self.start()
+        self.assertEqual(len(waiting), 1)
+        self.clock.advance(ASKED_S)
+        self.couch.held = None
+        for gate in waiting[1:]:
+            gate.callback(None)
+        self.assertEqual([self.answer(id)[0] for id in "ab"], [INTERRUPTED] * 2)
+
     def test_document_is_merged(self) -> None:
         """What people wrote in between is kept, what is gone is dropped, and the database may come later."""
         for id in ("edited", "gone", "unclaimed", "other", "theirs"):
@@ -111,7 +156,7 @@ class RecoveryTests(CommandCase):
             self.couch.save({**document, "action": action})
         self.couch.edit("theirs", execution={"state": "running", "claim": "theirs"})
         self.crash(start=False)
-        self.couch.faults = [NotFound("GET", reason="Database does not exist.")]
+        self.couch.faults = [NotFound("GET", reason="Database does not exist.")] * 2
         rows = [self.row(id) for id in ("unclaimed", "other")]
         self.start()
         self.submit(rows[0])

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from himbeerecouch.commands.execution import answered, claim_of, claimed, same_owner, same_task, smaller
 from himbeerecouch.errors import BadRequest, Conflict, CouchError, Forbidden, LoginRefused, NotFound, Unavailable
-from himbeerecouch.model import Command, Json, Result
+from himbeerecouch.model import Command, CommandState, Json, Result
 
 log = Logger()
 
@@ -20,6 +20,9 @@ MISSING_PAUSE_S = 30.0
 """Where the database is missing or forbidden, at least; twice that at most."""
 SMALLER_CHARACTERS = (64 * 1024, 1024, 0)
 """What is left of each stream, step by step, where the server finds an answer too large."""
+
+
+BY_ITSELF = (CommandState.DONE.value, CommandState.FAILED.value)
 
 
 class CommandCouch(Protocol):
@@ -160,6 +163,12 @@ class CommandDocuments:
             last = False
         log.warn("the answer of command {id} is not stored: the daemon ends, and the server is away", id=command.id)
         return Stored.LATER
+
+    async def has_ended(self, id: str) -> bool:
+        """Whether its answer is there, and says that the command came to its own end.  Raises CouchError."""
+        there = await self._there(id) or {}
+        execution = there.get("execution")
+        return "ret" in there and isinstance(execution, dict) and execution.get("state") in BY_ITSELF
 
     async def _put(self, body: Json) -> tuple[str | None, Json | None]:
         """The new revision; or None and the document as it is, which is None where it is gone."""

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from himbeerecouch.commands.processes import PROC, bears, boot_of, processes
 from himbeerecouch.commands.record import Record
+from himbeerecouch.errors import CouchError
 
 GRACE_S = 1.0
 """From TERM to KILL."""
 GONE_S = 1.0
 """How long after KILL they are waited for."""
+ASKED_S = 1.0
+"""So long at most the server is asked, in all."""
 _LOOK_S = 0.1
 
 log = Logger()
@@ -43,6 +48,25 @@ def groups_of(record: Record, proc: Path = PROC) -> set[int]:
         for process in members
     )
     return {birth.pid} if ours and any(process.lives for process in members) else set()
+
+
+async def answered_unnoted(
+    clock: Any, records: Sequence[Record], has_ended: Callable[[str], Coroutine[Any, Any, bool]]
+) -> set[str]:
+    """The claims of those that came to their end in the very moment before the daemon did.
+
+    That is not noted down, but their answers are there: what they have left in the background is to be let alone.
+    ``has_ended`` asks the server for one, by its id, and may raise CouchError; nobody waits for a server that is slow.
+    """
+    ended: set[str] = set()
+    until_s = clock.seconds() + ASKED_S
+    with contextlib.suppress(CouchError, TimeoutError):
+        for record in records:
+            if record.result is None and not record.settled:
+                asking = Deferred.fromCoroutine(has_ended(record.id))
+                if await asking.addTimeout(max(0.0, until_s - clock.seconds()), clock):
+                    ended.add(record.claim)
+    return ended
 
 
 async def end_orphans(

@@ -20,7 +20,7 @@ from himbeerecouch.commands.execution import claim_of
 from himbeerecouch.commands.executor import NOT_KNOWN, Executor
 from himbeerecouch.commands.journal import Journal
 from himbeerecouch.commands.memory import CommandMemory, newer
-from himbeerecouch.commands.orphans import end_orphans
+from himbeerecouch.commands.orphans import answered_unnoted, end_orphans
 from himbeerecouch.commands.process import environment
 from himbeerecouch.commands.record import record_of
 from himbeerecouch.commands.work import Work
@@ -34,7 +34,7 @@ STOP_GRACE_S = 0.8
 STOP_LIMIT_S = 1.8
 
 _RUN_BEFORE = "interrupted: it was run before, and the database has lost its answer"
-_KILLED = "interrupted: it was started, and the daemon was ended before it had; how far it came is not known"
+_KILLED = "interrupted: the daemon was ended before it could note how the command had; how far that came is not known"
 
 
 class Commands(Service):
@@ -296,10 +296,11 @@ class Commands(Service):
             # The client is told of its server by whoever starts us, right after.
             await deferLater(self._reactor, 0, lambda: None)
             # Its answer shall not say that it has ended while it goes on.
-            await end_orphans(self._reactor, [record for record in left if record.open_ended])
+            ended = await answered_unnoted(self._reactor, left, self._documents.has_ended)
+            await end_orphans(self._reactor, [one for one in left if one.open_ended and one.claim not in ended])
             for entry, record in taken:
                 result = record.result or Result(
-                    CommandState.INTERRUPTED,
+                    CommandState.DONE if record.claim in ended else CommandState.INTERRUPTED,
                     None,
                     None,
                     reason=NOT_KNOWN if record.birth is None else _KILLED,

@@ -169,12 +169,14 @@ class Ledger:
         except sqlite3.Error as error:
             self.abandon(error, waiting)
             return
-        for done in waiting:
-            done.callback(None)
-        if changes:
+        try:
             changes.sort(key=lambda change: change.stored.seq)
-            for tell in [*self.changed]:
+            for tell in [*self.changed] if changes else ():
                 tell(changes)
+        finally:
+            # Last: who is told that a password is changed may log in with it at once.
+            for done in waiting:
+                done.callback(None)
 
     def abandon(self, error: Exception, waiting: Sequence[Deferred[None]] = ()) -> None:
         """Undo the open transaction, and fail all its writes."""
