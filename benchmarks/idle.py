@@ -62,7 +62,6 @@ def idle(world: World, seconds: float) -> Iterator[Measurement]:
             bare.terminate()
             bare.wait()
             world.stop_daemon()
-            world.couch = world.connect()  # by now the server has closed the connection that nobody used
             for number in range(PROGRAMS):
                 world.delete(f"calm-{number}")
     beside = "a bare twistd with treq"

@@ -20,6 +20,8 @@ from benchmarks.peers.process import free_port
 MAC_ID = 202481591484002
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "--nodaemon", "--pidfile=")
 ADMIN, PASSWORD = "admin", "bench"
+REST_S = 60.0
+"""A connection that nobody has used for longer may have been closed by the server."""
 
 
 class Connection:
@@ -27,6 +29,7 @@ class Connection:
 
     def __init__(self, port: int, host: str = "127.0.0.1", user: tuple[str, str] = (ADMIN, PASSWORD)) -> None:
         self._http = http.client.HTTPConnection(host, port, timeout=60)
+        self._used_at = time.monotonic()
         login = base64.b64encode(":".join(user).encode()).decode()
         self._headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
 
@@ -37,6 +40,10 @@ class Connection:
 
     def send(self, method: str, path: str, body: Any = None) -> None:
         """A request, whose answer is taken later."""
+        now = time.monotonic()
+        if now - self._used_at > REST_S:
+            self._http.close()  # it connects anew by itself
+        self._used_at = now
         data = None if body is None else json.dumps(body).encode()
         self._http.request(method, path, data, self._headers)
 
