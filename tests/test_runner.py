@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import formatEvent
 
 from himbeerecouch import documents
-from himbeerecouch.commands.executor import NOTED_S
+from himbeerecouch.commands.executor import ANSWER_NOTED_S
 from himbeerecouch.commands.runner import LIMIT, STOP_LIMIT_S
 from himbeerecouch.errors import (
     BadRequest,
@@ -102,7 +102,7 @@ class CommandsTests(CommandCase):
             self.release() if held is not None else None
             with logged("himbeerecouch.commands.executor") as told:
                 self.started[-1].callback("blinking")
-                self.clock.advance(NOTED_S)
+                self.clock.advance(ANSWER_NOTED_S)
                 self.release() if held is not None else None
             self.assertEqual([formatEvent(event) for event in told], ["command c: done"])
             self.assertEqual(self.answer(), ("done", ["blinking", ""]))
@@ -154,7 +154,7 @@ class CommandsTests(CommandCase):
         self.couch.held = []
         self.started[0].callback("blinking")
         self.assertEqual(self.couch.requests, [("PUT", "c")] * 2)
-        self.clock.advance(NOTED_S - 0.001)
+        self.clock.advance(ANSWER_NOTED_S - 0.001)
         self.assertIsNone(self.journal.left()[0].result)
         self.clock.advance(0.001)
         self.assertEqual(self.journal.left()[0].result.stdout, "blinking")  # type: ignore[union-attr]

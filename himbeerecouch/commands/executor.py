@@ -21,7 +21,7 @@ from himbeerecouch.model import Action, Command, CommandState, Json, Result
 
 log = Logger()
 
-NOTED_S = 0.02
+ANSWER_NOTED_S = 0.02
 """An answer that the server has sooner than this is not noted down: it costs a sync, and a card is worn by each."""
 NOT_KNOWN = "interrupted: whether it was run is not known"
 _WHY_NOT_RUN = {
@@ -148,7 +148,7 @@ class Executor:
         the server's as well.
         """
         try:
-            await deferLater(self._reactor, NOTED_S, lambda: None)
+            await deferLater(self._reactor, ANSWER_NOTED_S, lambda: None)
         finally:
             if result.started is not None:
                 log.info("command {id}: {state}", id=printable(entry.command.id), state=result.state.value)

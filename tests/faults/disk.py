@@ -106,10 +106,12 @@ def _states(folder: Path) -> dict[str, bytes]:
 
 def _whole(content: bytes) -> bool:
     """Whether it is JSON, or lines of it, as the journal is, and the last one as well."""
+    if not content:
+        return True
     lines = [content] if content.count(b"\n") <= 1 else content.split(b"\n")[:-1]
     try:
         for line in lines:
-            json.loads(line or b"{}")
+            json.loads(line)
     except ValueError:
         return False
     return len(lines) == 1 or content.endswith(b"\n")
