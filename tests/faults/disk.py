@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.faults.stage import LOOP, Stage, alive, check, end_all, needs, private_mounts, ready_for_commands, runs
@@ -106,15 +106,17 @@ def _states(folder: Path) -> dict[str, bytes]:
 
 def _whole(content: bytes) -> bool:
     """Whether it is JSON, or lines of it, as the journal is, and the last one as well."""
-    if not content:
-        return True
-    lines = [content] if content.count(b"\n") <= 1 else content.split(b"\n")[:-1]
+    *lines, rest = content.split(b"\n")
+    return not content or _json([content]) or (not rest and _json(lines))
+
+
+def _json(texts: Sequence[bytes]) -> bool:
     try:
-        for line in lines:
-            json.loads(line)
+        for text in texts:
+            json.loads(text)
     except ValueError:
         return False
-    return len(lines) == 1 or content.endswith(b"\n")
+    return True
 
 
 def read_only_root(stage: Stage) -> str:
