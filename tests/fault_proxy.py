@@ -51,6 +51,8 @@ class FaultProxy:
         self.connections: set[_Link] = set()
         """Those that are open."""
         self.accepted = 0
+        self.cuts = 0
+        """How many connections were reset because of ``cut_after``."""
         self.sent_bytes = 0
         """What clients have said, swallowed bytes included."""
         self._stalled = False
@@ -161,7 +163,9 @@ class _Link:
             data = data[: max(0, proxy.cut_after - self.received)]
             self.received += len(data)
             self.down.put(data)
-            self.down.cut = True
+            if not self.down.cut:
+                self.down.cut = True
+                proxy.cuts += 1
             self.down.go()
             return
         self.received += len(data)

@@ -59,7 +59,7 @@ class Proxy:
         self._tell("release")
 
     def state(self) -> dict[str, Any]:
-        """What has happened: ``accepted held open sent_bytes lasted_s``, and the times (monotonic) ``watched``."""
+        """What has happened: ``accepted cuts held open sent_bytes lasted_s``, and the times (monotonic) ``watched``."""
         return self._tell("state")
 
     def _tell(self, what: str, value: Any = None) -> dict[str, Any]:
@@ -112,6 +112,7 @@ class _Control(LineOnlyReceiver):
             proxy.release()
         self.say(
             accepted=proxy.accepted,
+            cuts=proxy.cuts,
             held=proxy.held,
             open=len(proxy.connections),
             lasted_s=proxy.lasted_s,
