@@ -7,8 +7,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
+from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 HANG_UP_S = 1.0
@@ -29,6 +31,23 @@ class KnownChannel(HTTPChannel):
         """Forget it.  Called by Twisted."""
         super().connectionLost(reason)
         self.factory.lost(self)
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        """Write the head of an answer in one piece.  Called by Twisted.
+
+        It would hand over each header in four, and the transport looks at every one: an eighth of what a write takes.
+        """
+        lines = [b"%b: %b\r\n" % (name, value) for name, values in headers.getAllRawHeaders() for value in values]
+        self.write(b"%b %b %b\r\n%b\r\n" % (version, code, reason, b"".join(lines)))
+
+    def flush(self) -> None:
+        """Send what was written now, as far as the socket takes it, and not in the reactor's next turn.
+
+        What fails here, or is left over, is the reactor's as ever.  Over TLS there is nothing to be hurried.
+        """
+        transport = self.transport
+        if isinstance(transport, Connection) and transport.connected and not transport.disconnecting:
+            transport.doWrite()
 
 
 @implementer(IProtocolNegotiationFactory)

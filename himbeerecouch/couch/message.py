@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from twisted.web.http import stringToDatetime
@@ -24,9 +25,12 @@ def encode(what: str, value: Any) -> bytes:
 def date_of(headers: Headers, name: bytes) -> float | None:
     """Give the Unix time in a header such as ``Date``; None where there is none."""
     given = headers.getRawHeaders(name)
-    if not given:
-        return None
+    return None if not given else _date(given[0])
+
+
+@lru_cache(maxsize=4)  # a server says the same for a whole second
+def _date(text: bytes) -> float | None:
     try:
-        return float(stringToDatetime(given[0]))
+        return float(stringToDatetime(text))
     except (ValueError, KeyError, IndexError, OverflowError):
         return None

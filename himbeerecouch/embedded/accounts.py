@@ -127,7 +127,8 @@ class Accounts:
     def _proof(self, password: str, fields: Fields) -> bytes:
         """A keyed hash of the password and of what it was checked against: another password document, another hash."""
         text = f"{fields.get('salt')}\n{fields.get('derived_key')}\n{password}"
-        return hmac.digest(self._memory_key, text.encode("utf-8", "surrogatepass"), "sha256")
+        # Each request has one: BLAKE2, which takes a key by itself, is faster than HMAC.
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._memory_key, digest_size=32).digest()
 
     def _locked(self, who: tuple[str, str, str]) -> bool:
         failures = self._failures.get(who)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -117,7 +118,12 @@ class Call:
 def location(call: Call, *parts: str) -> str:
     """The ``Location`` of what has been made."""
     host = call.header("host") or "localhost"
-    return f"http://{host}/" + "/".join(quote(part, safe=":") for part in parts)
+    return f"http://{host}/" + "/".join(map(_quoted, parts))
+
+
+@lru_cache(maxsize=64)  # mostly it is one of a few databases
+def _quoted(part: str) -> str:
+    return quote(part, safe=":")
 
 
 @implementer(IPushProducer)

@@ -118,9 +118,15 @@ class Exchange(Request):
         self.end()
 
     def end(self) -> None:
-        """Finish, unless the client has gone."""
+        """Finish, unless the client has gone, and send it.
+
+        At once, so that answers leave in the order in which they were ready: whoever waits for a change has it before
+        it is acknowledged, and is not kept waiting by what the writer does then.
+        """
         if not self.is_lost and not self.finished:
+            channel = self.channel
             self.finish()
+            channel.flush()
 
     def connectionLost(self, reason: Any) -> None:
         """The client has gone before the end of the answer.  Called by Twisted."""
