@@ -421,6 +421,17 @@ class FeedTests(WireCase):
         poll = self.wire.send("GET", "/db/_changes?feed=longpoll")
         self.assertEqual((poll.reply().status, poll.reply().body), (200, b'{"results":[\n\n'))
 
+    def test_requests_behind_polls(self) -> None:
+        """What is served right behind the answer of a poll, and commits, takes no change from those that still wait."""
+        writer, reader, innocent = (self.wire.send("GET", "/db/_changes?feed=longpoll") for _ in range(3))
+        writer.channel.dataReceived(self.wire.request("PUT", "/db/second", {}))
+        reader.channel.dataReceived(self.wire.request("GET", "/db/second"))
+        self.put("first", {})
+        reply = innocent.reply()
+        self.assertEqual([row["id"] for row in reply.json["results"]], ["first"])
+        behind = self.wire.ask("GET", f"/db/_changes?since={reply.json['last_seq']}")
+        self.assertEqual([row["id"] for row in behind.json["results"]], ["second"])
+
     def test_uncommitted_change_at_the_timeout(self) -> None:
         """A change that is written but not on the disk when the timeout comes is not passed over."""
         poll = self.wire.send(

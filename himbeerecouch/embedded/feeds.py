@@ -104,9 +104,12 @@ class Feed:
     def wake(self, poll: Poll, rows: list[Row]) -> None:
         """End the wait of a poll; nothing happens where it has ended."""
         if poll in self._polls:
-            del self._polls[poll]
-            self._parked.remove(poll, poll.filter.anchors)
+            self._leave(poll)
             poll.woken.callback(rows)
+
+    def _leave(self, poll: Poll) -> None:
+        del self._polls[poll]
+        self._parked.remove(poll, poll.filter.anchors)
 
     def release(self) -> None:
         """End all waits: the database is gone, or the server ends."""
@@ -126,8 +129,12 @@ class Feed:
             for poll in self._parked.candidates(document):
                 if self._matches(poll, document):
                     hits.setdefault(poll, []).append(row)
+        # All of them first: behind an answer the next request of its connection may be waiting, which is served on the
+        # spot, and commits.  Who is still parked then would be woken by that, and never hear of this.
+        for poll in hits:
+            self._leave(poll)
         for poll, rows in hits.items():
-            self.wake(poll, rows)
+            poll.woken.callback(rows)
 
     def _matches(self, poll: Poll, document: Mapping[str, Any]) -> bool:
         """Whether a change matters to a poll; where that can't be told it does, so that none of the others loses it."""

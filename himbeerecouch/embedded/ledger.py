@@ -166,7 +166,7 @@ class Ledger:
                 "UPDATE facts SET value = ? WHERE name = ?", [(str(value), name) for name, value in counters.items()]
             )
             self._sql.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is: the writers have to be told
             self.abandon(error, waiting)
             return
         try:
