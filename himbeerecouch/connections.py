@@ -43,10 +43,13 @@ class KnownChannel(HTTPChannel):
     def flush(self) -> None:
         """Send what was written now, as far as the socket takes it, and not in the reactor's next turn.
 
-        What fails here, or is left over, is the reactor's as ever.  Over TLS there is nothing to be hurried.
+        What fails here, or is left over, is the reactor's as ever.  So is all of an answer that its writer was to pause
+        in: he would go on right here, inside of whatever this is called from.  Over TLS nothing is hurried.
         """
         transport = self.transport
-        if isinstance(transport, Connection) and transport.connected and not transport.disconnecting:
+        if not isinstance(transport, Connection) or not transport.connected:
+            return
+        if not transport.disconnecting and not transport.producerPaused:
             transport.doWrite()
 
 

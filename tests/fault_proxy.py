@@ -52,7 +52,7 @@ class FaultProxy:
         """Those that are open."""
         self.accepted = 0
         self.cuts = 0
-        """How many connections were reset because of ``cut_after``."""
+        """How many connections had more to say than ``cut_after``."""
         self.sent_bytes = 0
         """What clients have said, swallowed bytes included."""
         self._stalled = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -29,12 +28,7 @@ class Address:
 
         Raises UnicodeEncodeError for what can't be in a URL: a lone surrogate.
         """
-        return "/".join((self.base, *map(_quoted, path)))
-
-
-@lru_cache(maxsize=64)  # mostly it is one of two databases
-def _quoted(part: str) -> str:
-    return quote(part, safe="")
+        return "/".join((self.base, *(quote(part, safe="") for part in path)))
 
 
 def parse(url: str) -> Address:

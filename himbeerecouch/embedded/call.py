@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -118,12 +117,7 @@ class Call:
 def location(call: Call, *parts: str) -> str:
     """The ``Location`` of what has been made."""
     host = call.header("host") or "localhost"
-    return f"http://{host}/" + "/".join(map(_quoted, parts))
-
-
-@lru_cache(maxsize=64)  # mostly it is one of a few databases
-def _quoted(part: str) -> str:
-    return quote(part, safe=":")
+    return f"http://{host}/" + "/".join(quote(part, safe=":") for part in parts)
 
 
 @implementer(IPushProducer)

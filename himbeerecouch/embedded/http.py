@@ -83,7 +83,7 @@ class Exchange(Request):
             log.failure("a request could not be answered; this is a mistake in himbeerecouch", failure=failure)
         if not self.is_lost and not self.startedWriting:
             self.send(Answer(500, {"error": "internal_server_error", "reason": "see the log of the server"}))
-        else:
+        elif not self.finished:  # then there is no channel any more
             self.channel.forceAbortClient()
 
     def _call(self) -> Call:
@@ -120,8 +120,8 @@ class Exchange(Request):
     def end(self) -> None:
         """Finish, unless the client has gone, and send it.
 
-        At once, so that answers leave in the order in which they were ready: whoever waits for a change has it before
-        it is acknowledged, and is not kept waiting by what the writer does then.
+        At once, so that answers leave in the order in which they were ready: whoever waits for a change mostly has it
+        before it is acknowledged, and is not kept waiting by what the writer does then.
         """
         if not self.is_lost and not self.finished:
             channel = self.channel

@@ -17,6 +17,7 @@ from tests.embedded_server import ADMIN
 LOGIN = base64.b64encode(":".join(ADMIN).encode()).decode()
 LARGE = 4_000_000
 """Characters of a document that no socket takes at once."""
+MANY = 100
 
 
 class Client:
@@ -121,6 +122,20 @@ class SendingTests(TestCase):
         self.assertEqual(len(json.loads(document.partition(b"\r\n\r\n")[2])["text"]), LARGE)
         self.assertEqual(json.loads(database.partition(b"\r\n\r\n")[2])["doc_count"], 1)
 
+    async def test_many_behind_one_another(self) -> None:
+        """Answers that are larger than what a connection holds do not pile up inside of one another."""
+        one = "/db/_all_docs?include_docs=true&keys=%5B%22doc%22%5D"
+
+        def asked() -> bytes:
+            self.writer.send("PUT", "/db/doc", {"text": "x" * 70_000})
+            self.writer.read(b"\n")
+            for _ in range(MANY):
+                self.writer.send("GET", one)
+            self.writer.send("GET", one, headers="Connection: close\r\n")
+            return self.writer.rest()
+
+        self.assertEqual((await deferToThread(asked)).count(b"x" * 70_000), MANY + 1)
+
     async def test_gone(self) -> None:
         """A client that has gone before its answer takes nothing from the others."""
         gone = self.client()
@@ -129,4 +144,4 @@ class SendingTests(TestCase):
         for number in range(3):
             self.assertIn(b"201", await self.ask(self.writer, "PUT", f"/db/{number}", {"n": number}))
         self.assertIn(b'"n":1', await self.ask(self.writer, "GET", "/db/doc"))
-        self.flushLoggedErrors()
+        self.assertEqual(self.flushLoggedErrors(), [])
