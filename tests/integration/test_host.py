@@ -113,13 +113,13 @@ class RealHost(TestCase):
         gc.collect()
         before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began_s, turns = time.monotonic(), 0
-        while time.monotonic() - began_s < 1.5:
+        # How fast it can is up to the machine, and to what else that does.
+        while time.monotonic() - began_s < 1.5 or self.host.dropped_lines("clock") <= 1_000:
             await self.pause(0)
             turns += 1
         self.assertGreater(turns, 20)
         self.assertLess(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb, 10_000)
         self.assertLess(len(self.lines), 500)
-        self.assertGreater(self.host.dropped_lines("clock"), 1_000)
 
     async def test_a_beginners_loop(self) -> None:
         """while True with a sleep gives way to the new revision by the exception that is raised in it."""
