@@ -113,11 +113,12 @@ class RealHost(TestCase):
         gc.collect()
         before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began_s, turns = time.monotonic(), 0
-        # How fast it can is up to the machine, and to what else that does.
-        while time.monotonic() - began_s < 1.5 or self.host.dropped_lines("clock") <= 1_000:
+        while time.monotonic() - began_s < 1.5:
             await self.pause(0)
             turns += 1
         self.assertGreater(turns, 20)
+        # How fast it can print is up to the machine, and to what else that does.
+        await self.until(lambda: self.host.dropped_lines("clock") > 1_000)
         self.assertLess(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb, 10_000)
         self.assertLess(len(self.lines), 500)
 
