@@ -785,29 +785,33 @@ class UsersDatabaseTests(WireCase):
 class TroubleTests(WireCase):
     """When something is wrong with the server itself."""
 
-    def test_full_disk_at_commit(self) -> None:
-        """A write that can't be committed is 500, is not there afterwards, and the next one goes on."""
+    def test_failed_commit(self) -> None:
+        """A write that fails at its commit, for any reason, is 500 and not there afterwards; the next one goes on."""
         import sqlite3
 
         database = self.wire.service._databases.get("db").database  # type: ignore[union-attr]
         real = database._sql
 
-        class Full:
+        class Failing:
             in_transaction = property(lambda self: real.in_transaction)
+
+            def __init__(self, error: Exception) -> None:
+                self._error = error
 
             def execute(self, text: str, *args: Any) -> Any:
                 if text == "COMMIT":
-                    raise sqlite3.OperationalError("database or disk is full")
+                    raise self._error
                 return real.execute(text, *args)
 
             executemany = real.executemany
 
-        database._sql = Full()
-        reply = self.ask("PUT", "/db/a", {})
-        self.assertEqual(reply.status, 500)
-        self.assertIn("disk is full", reply.json["reason"])
-        database._sql = real
-        self.assertEqual(self.ask("GET", "/db/a").status, 404)
+        for error in (sqlite3.OperationalError("disk is full"), MemoryError("no memory is left")):
+            database._sql = Failing(error)
+            reply = self.ask("PUT", "/db/a", {})
+            self.assertEqual(reply.status, 500)
+            self.assertIn(str(error), reply.json["reason"])
+            database._sql = real
+            self.assertEqual(self.ask("GET", "/db/a").status, 404)
         self.put("a", {})
         self.assertEqual(self.ask("GET", "/db").json["update_seq"].split("-")[0], "1")
 
